@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from itertools import islice
-from typing import Annotated, Any, Literal, ParamSpec
+from typing import Annotated, Any, Final, Literal, ParamSpec
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -44,6 +44,8 @@ ChannelId = Annotated[str | None, Field(description="Only rows of this channel."
 ChannelIds = Annotated[
     list[Id], Field(description="Only rows of these channels; not together with `channel_id`.", max_length=500)
 ]
+# Only read. A list, since a tuple has no schema that hosts know.
+_ALL_CHANNELS: Final[list[str]] = []
 Metrics = Annotated[list[str], Field(description="Common metric columns.", min_length=1)]
 Compared = Annotated[
     str, Field(description="What posts are compared by: engagements, or a column that grows, such as likes.")
@@ -91,7 +93,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
 
     def list_posts(
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006  # read only; a tuple has no schema that hosts know
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         platform: Platform = None,
         start: Start = None,
         end: End = None,
@@ -106,7 +108,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
     def list_top_posts(
         metric: Metric,
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         platform: Platform = None,
         start: Start = None,
         end: End = None,
@@ -140,7 +142,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
 
     def get_workspace_series(
         metrics: Metrics,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         start: Start = None,
         end: End = None,
         step: Step = "day",
@@ -156,7 +158,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
         start: Start = None,
         end: End = None,
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         tz: Zone = "UTC",
         attribution: Literal["published", "received"] = "published",
         compare: bool = False,
@@ -177,7 +179,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
     def get_best_times(
         metric: Compared = "engagements",
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         start: Start = None,
         end: End = None,
         tz: Zone = "UTC",
@@ -190,7 +192,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
     def get_decay(
         metric: Compared = "engagements",
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         start: Start = None,
         end: End = None,
     ) -> _JSON:
@@ -200,7 +202,7 @@ def build_server(client: Tidemark, version: str) -> MCPServer[Any]:
     def get_unusual(
         metric: Compared = "engagements",
         channel_id: ChannelId = None,
-        channel_ids: ChannelIds = [],  # noqa: B006
+        channel_ids: ChannelIds = _ALL_CHANNELS,
         start: Start = None,
         end: End = None,
     ) -> _JSON:

@@ -46,9 +46,7 @@ def iso_seconds(instant: int) -> str:
 
 def iso_millis(instant: int) -> str:
     """An instant (ms) as ISO 8601 with milliseconds: `2026-06-10T18:00:00.000Z`."""
-    minutes = instant // _MILLIS_PER_MINUTE
-    date, minute = _date(minutes // _MINUTES_PER_DAY), _MINUTES[minutes % _MINUTES_PER_DAY]
-    return f"{date}{minute}{_SECONDS[instant // 1000 % 60]}.{instant % 1000:03d}Z"
+    return f"{iso_seconds(instant)[:-1]}.{instant % 1000:03d}Z"
 
 
 @lru_cache(maxsize=4096)

@@ -51,6 +51,7 @@ def modules(name: str) -> list[str]:
     return found[1:]
 
 
+@cache
 def document(name: str) -> bytes:
     """A page whose addresses of scripts and styles hold the version of the files.
 

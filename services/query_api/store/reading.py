@@ -52,20 +52,13 @@ class View:
             Incomplete: see there.
         """
         key = item_key(workspace_id, post_id)
-        get, tables = self._get, self._tables
-        catalog = get(key, db=tables[POST_AT])
-        if catalog is None:
+        catalog = self.held(POST_AT, key)
+        if catalog is None or not catalog.payload:
             return None
-        catalog_offset, catalog_payload = layout.unpack(key, catalog)
-        if not catalog_payload:
+        figures = self.held(FIGURES_AT, key)
+        if figures is None or not figures.payload:
             return None
-        figures = get(key, db=tables[FIGURES_AT])
-        if figures is None:
-            return None
-        figures_offset, figures_payload = layout.unpack(key, figures)
-        if not figures_payload:
-            return None
-        found = records.post(post_id, catalog_payload, figures_payload, (catalog_offset, figures_offset))
+        found = records.post(post_id, catalog.payload, figures.payload, (catalog.offset, figures.offset))
         if found is None:
             raise Incomplete(post_id)
         return found

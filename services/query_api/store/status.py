@@ -94,15 +94,16 @@ class Status:
     def is_following(self) -> bool:
         """Whether the store is as new as the topics; what `told` says, for each read."""
         beat, phase = _BEAT_AND_PHASE.unpack_from(self._held)
-        return bool(phase == _FOLLOWING and 0 <= self._now() - beat <= DEAD_SECONDS)
+        return bool(phase == _FOLLOWING and self._is_alive(beat))
 
     def told(self) -> Told:
         """What was told last; that nobody fills the store where it was too long ago."""
         found = Told._make(_LAYOUT.unpack_from(self._held))
+        return found if self._is_alive(found.beat) else found._replace(phase=Phase.NOBODY)
+
+    def _is_alive(self, beat: float) -> bool:
         # A beat of the future is of before this machine began anew.
-        if not 0 <= self._now() - found.beat <= DEAD_SECONDS:
-            return found._replace(phase=Phase.NOBODY)
-        return found
+        return 0 <= self._now() - beat <= DEAD_SECONDS
 
     def close(self) -> None:
         """Let go of the file."""

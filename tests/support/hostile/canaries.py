@@ -84,7 +84,7 @@ def canary_paths(folders: Iterable[Path]) -> list[str]:
 
 def secrets_in_files(folder: Path, forbidden: list[bytes]) -> Iterator[str]:
     """Files of a folder that hold a secret."""
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(below(folder)):
         if path.is_file():
             content = path.read_bytes()
             for secret in forbidden:
