@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Self
 
@@ -133,6 +133,25 @@ class TopicReader:
         except KafkaException as error:
             raise _unreadable(error) from None
         return int(found) if found >= 0 else None
+
+    def left(self, group: str, topic: str, partition: int, end: int) -> int:
+        """How many offsets before `end` a group (name without prefix) has not taken; 0 where they hold no message.
+
+        What aborted transactions and markers leave has offsets, but is no message that a group could take. Raw events
+        of aborted transactions count (see `is_committed`).
+
+        Raises:
+            TopicUnreadable: Kafka did not answer.
+        """
+        taken = self.committed(group, topic, partition)
+        if taken >= end:
+            return 0
+        try:
+            with closing(self.read(topic, partition, taken, end)) as messages:
+                return 0 if next(messages, None) is None else end - taken
+        except TopicUnreadable:
+            # A transaction is open: only its end tells. Brokers that are away are told by the next question.
+            return end - taken
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Generator[Message]:
         """Yield the messages of `[start, end)` in order, except those removed by compaction or retention.

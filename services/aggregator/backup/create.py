@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from services.aggregator.backup.archive import FORMAT, BackupError, Manifest, Me
 from services.aggregator.backup.positions import told_until
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.backup.topic_messages import TopicLines
-from services.aggregator.topic_reader import TopicReader, TopicUnreadable
+from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock, iso_millis
 from services.runtime.registry import Registry
 from services.runtime.wording import counted
@@ -83,32 +82,16 @@ def _wait_for_aggregator(settings: AuditSettings, reader: TopicReader, seconds: 
     ends = {number: reader.bounds(topic, number)[1] for number in reader.partitions(topic)}
     deadline = time.monotonic() + seconds
     while True:
-        behind = {
-            number: end - folded
-            for number, end in ends.items()
-            if (folded := max(reader.committed(settings.aggregator_group, topic, number), 0)) < end
-            and end > reader.bounds(topic, number)[0]
-            and _holds_any(reader, topic, number, folded, end)
-        }
+        behind = sum(reader.left(settings.aggregator_group, topic, number, end) for number, end in ends.items())
         if not behind:
             return
         if time.monotonic() > deadline:
             raise BackupError(
-                f"the aggregator is {counted(sum(behind.values()), 'event')} behind {topic}, so ClickHouse lacks them; "
+                f"the aggregator is {counted(behind, 'event')} behind {topic}, so ClickHouse lacks them; "
                 "wait until `tidemark status` shows no lag, or give --wait-seconds more"
             )
-        show(f"waiting for the aggregator to store {counted(sum(behind.values()), 'event')}")
+        show(f"waiting for the aggregator to store {counted(behind, 'event')}")
         time.sleep(_POLL_SECONDS)
-
-
-def _holds_any(reader: TopicReader, topic: str, partition: int, start: int, end: int) -> bool:
-    """Whether `[start, end)` holds a message: what aborted transactions leave is nobody's, and never folded."""
-    try:
-        with closing(reader.read(topic, partition, start, end)) as messages:
-            return next(messages, None) is not None
-    except TopicUnreadable:
-        # A transaction is open: only its end tells.
-        return True
 
 
 def _texts(registry: Registry, ids: set[int]) -> dict[str, str]:

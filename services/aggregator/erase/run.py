@@ -150,11 +150,9 @@ class _Erasure:
             (RAW, group, self._raw_reader),
         ):
             topic = self._settings.topic(name)
-            low, end = reader.bounds(topic, partition)
-            if end > low:
-                wanted.append((topic, own, reader, end))
+            wanted.append((topic, own, reader, reader.bounds(topic, partition)[1]))
         deadline = time.monotonic() + seconds
-        while behind := [topic for topic, own, reader, end in wanted if reader.committed(own, topic, partition) < end]:
+        while behind := [topic for topic, own, reader, end in wanted if reader.left(own, topic, partition, end)]:
             if time.monotonic() > deadline:
                 raise BackupError(
                     f"the aggregator has not taken all of {', '.join(behind)} within {seconds:g} s; see that it runs, "
