@@ -267,7 +267,7 @@ def _days(since: int) -> int:
 
 
 def _stood(rows: Iterable[list[Any]]) -> list[_Stood]:
-    return [_Stood(event_id, target_id, at, tuple(values)) for event_id, target_id, at, *values in rows]
+    return [_Stood(event_id, target_id, at, tuple(values)) for event_id, target_id, at, values in rows]
 
 
 def _parts(

@@ -29,9 +29,9 @@ def table(
     lines += ["", f"{'tenants':{WIDTH}} {'quiet':>10} {'attacked':>10}"]
     for what, share in (("p50 of reads, ms", 0.5), ("p99 of reads, ms", 0.99), ("slowest read, ms", 1.0)):
         lines.append(_row(what, quantile(quiet.took, share) * 1000, quantile(attacked.took, share) * 1000))
-    for product in sorted(attacked.took_by_product):
-        before, after = quiet.took_by_product.get(product, []), attacked.took_by_product[product]
-        lines.append(_row(f"  p99 of {product}", quantile(before, 0.99) * 1000, quantile(after, 0.99) * 1000))
+    for kind in sorted(attacked.took_by_kind):
+        before, after = quiet.took_by_kind.get(kind, []), attacked.took_by_kind[kind]
+        lines.append(_row(f"  p99 of {kind}", quantile(before, 0.99) * 1000, quantile(after, 0.99) * 1000))
     for what, share in (("p99 of lateness, s", 0.99), ("greatest lateness, s", 1.0)):
         lines.append(_row(what, quantile(quiet.late, share), quantile(attacked.late, share), digits=2))
     lines.append(_row("reads", len(quiet.took), len(attacked.took)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import secrets
 import threading
 import time
@@ -24,6 +25,9 @@ READS_PER_SECOND = 6
 POLLED_ACCOUNT = "did:plc:sandboxsandboxsandboxsan"
 MOST_NOTES = 20
 SETTLED_SECONDS = 20.0
+_ID = re.compile(
+    r"(?<=posts/)[^/?]+|(?<=post/)[^/?]+|(?<=items/)[^/?]+|(?<=targets/)[^/?]+|(?<=channels/)[^/?]+|(?<=_id=)[^&]+"
+)
 
 
 @dataclass
@@ -32,14 +36,14 @@ class Seen:
 
     Attributes:
         took: seconds of each read.
-        took_by_product: the same, by product.
+        took_by_kind: the same, by product and path, with ids left out.
         late: seconds by which each judged figure was late.
         wrong: figures of no state, the first ones.
         failed: wrong statuses and failed requests, by product and kind.
     """
 
     took: list[float] = field(default_factory=list)
-    took_by_product: dict[str, list[float]] = field(default_factory=dict)
+    took_by_kind: dict[str, list[float]] = field(default_factory=dict)
     late: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
@@ -219,7 +223,7 @@ class Traffic:
     ) -> None:
         with self._lock:
             self.seen.took.append(took)
-            self.seen.took_by_product.setdefault(read.product, []).append(took)
+            self.seen.took_by_kind.setdefault(f"{read.product} {_ID.sub('{id}', read.path)}", []).append(took)
             if late is not None:
                 self.seen.late.append(late)
             if wrong is not None and len(self.seen.wrong) < MOST_NOTES:
