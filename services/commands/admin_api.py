@@ -6,14 +6,16 @@ command with one line, which names the address or says what the API answered.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
-import httpx
 import typer
 
 from services.runtime.patience import waiting_for
 from services.runtime.settings import exit_with
+
+if TYPE_CHECKING:
+    import httpx
 
 ApiUrl = Annotated[
     str, typer.Option("--api", envvar="TIDEMARK_QUERY_API_URL", help="Origin of the query API.", show_default=True)
@@ -38,6 +40,8 @@ def ask(
     body: dict[str, object] | None = None,
     content: bytes | None = None,
 ) -> httpx.Response:
+    import httpx
+
     headers = {"Authorization": f"Bearer {admin_key}"}
     timeouts = httpx.Timeout(_ADMIN_SECONDS, connect=_CONNECT_SECONDS)
     try:

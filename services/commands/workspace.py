@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from schemas.keys import is_id
 from services.commands.usable import usable
 from services.runtime.settings import exit_with
 
@@ -36,6 +35,7 @@ def workspace_delete(
     wait_seconds: Annotated[float, typer.Option(min=0, help="How long the aggregator may take to follow.")] = 120,
 ) -> None:
     """Delete everything that is held of a workspace for good, and prove it; goes on where it was stopped."""
+    from schemas.keys import is_id
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.erase.command import run
 

@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.e2e.conftest import UP
-from tests.support.documents import Block, Shell, blocks
+from tests.support.documents import Block, Ran, Shell, blocks
 from tests.support.tidemark import Tidemark
 from tests.support.waiting import wait_until
 
@@ -29,12 +30,14 @@ ELSEWHERE = {
     "export TIDEMARK_KAFKA_BOOTSTRAP=kafka-1": "test_the_deploy_steps_and_the_services_run",
     ".venv/bin/tidemark aggregator": "test_the_deploy_steps_and_the_services_run",
 }
+# The program that reads for twenty seconds: once it has shown what it has to, it goes on beside the blocks after it.
+LASTING = 'consumer.subscribe(["rollups.posts"])'
 # What the text promises of a block, by a line of it: everything that its output has to show.
 PROMISED = {
     "catalog apply sandbox.ndjson": [
         r"accepted 3, rejected 0", r"accepted 2, rejected 0", r"(?m)^\S+\t\S+\tpostme\tanalytics:read$",
     ],
-    'consumer.subscribe(["rollups.posts"])': [r"(?m)^acme/post-1 likes: 12$", r"acme/sandbox-instagram-post-1 likes: "],
+    LASTING: [r"(?m)^acme/post-1 likes: 12$", r"acme/sandbox-instagram-post-1 likes: "],
     "FORMAT PrettyCompact": [r"post-1 +│ +12 "],
     "clickhouse_connect.get_client": [r"\('post-1', 12\)"],
     "ask /api/v1/posts/post-1/insights": [r'"likes": ?12'],
@@ -75,20 +78,39 @@ def test_every_block_is_run_or_named() -> None:
         assert sum(line in block.text for block in every) == 1, line
 
 
+def _shows(output: str, line: str) -> bool:
+    return all(re.search(pattern, output) for pattern in PROMISED[line])
+
+
+def _check(where: str, block: Block, ran: Ran) -> None:
+    assert ran.code == 0, f"{where}: exit code {ran.code}\n{ran.output[-3000:]}"
+    for line, shown in PROMISED.items():
+        if line in block.text:
+            for pattern in shown:
+                assert re.search(pattern, ran.output), f"{where}: no {pattern}\n{ran.output[:6000]}"
+
+
 @pytest.mark.timeout(600)
 def test_readme_and_api_page_run_in_one_shell(installation: Installation) -> None:
-    with Shell(installation.folder, installation.environment) as shell:
+    unbuffered = {**installation.environment, "PYTHONUNBUFFERED": "1"}
+    with (
+        Shell(installation.folder, installation.environment) as shell,
+        Shell(installation.folder, unbuffered, name="block-beside") as beside,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        lasting: list[tuple[str, Block, Future[Ran]]] = []
         for page, found in (("README.md", README), ("docs/api.md", API)):
             for block in found:
-                if _is_elsewhere(block):
-                    continue
-                code, output = shell.run(block)
                 where = f"{page}, line {block.line}"
-                assert code == 0, f"{where}: exit code {code}\n{output[-3000:]}"
-                for line, shown in PROMISED.items():
-                    if line in block.text:
-                        for pattern in shown:
-                            assert re.search(pattern, output), f"{where}: no {pattern}\n{output[:6000]}"
+                if LASTING in block.text:
+                    running = pool.submit(beside.run, block)
+                    lasting.append((where, block, running))
+                    wait_until(lambda: running.done() or _shows(beside.said(), LASTING), 30, beside.said)  # noqa: B023
+                elif not _is_elsewhere(block):
+                    _check(where, block, shell.run(block))
+        for where, block, running in lasting:
+            _check(where, block, running.result())
+        assert lasting
     made = {path.name for path in installation.folder.iterdir()}
     of_the_test = {name for name in made if name.startswith("block-")} | {"up.log", ".venv", "outside", "admin-key"}
     assert made - of_the_test == {

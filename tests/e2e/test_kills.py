@@ -105,7 +105,7 @@ def _right(tidemark: Tidemark, feeder: Feeder) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("service", ["aggregator", "clickhouse", "kafka"])
+@pytest.mark.parametrize("service", [pytest.param("aggregator", marks=pytest.mark.long), "clickhouse", "kafka"])
 def test_numbers_are_right_soon_after_a_kill(tidemark: Tidemark, service: str) -> None:
     workspace = f"kill-{service}-{secrets.token_hex(3)}"
     _register(tidemark, workspace)

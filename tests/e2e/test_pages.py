@@ -500,7 +500,7 @@ def failing(status: int, **headers: str) -> Callable[[Route], None]:
     ("answer", "words"),
     [
         (failing(503), "not available right now"),
-        (failing(429, **{"retry-after": "3"}), "Trying again in 3 s"),
+        pytest.param(failing(429, **{"retry-after": "3"}), "Trying again in 3 s", marks=pytest.mark.long),
         pytest.param(lambda route: route.abort(), "can't be reached", marks=pytest.mark.long),
         pytest.param(failing(500), "Trying again", marks=pytest.mark.long),
     ],

@@ -95,7 +95,7 @@ def _value(value: AnyValue) -> Any:
 def collecting() -> Iterator[Collector]:
     """A collector that answers until the block ends."""
     with Collector() as collector:
-        serving = threading.Thread(target=collector.serve_forever, daemon=True)
+        serving = threading.Thread(target=collector.serve_forever, args=(0.01,), daemon=True)
         serving.start()
         try:
             yield collector

@@ -42,12 +42,15 @@ class Shell:
     Args:
         folder: where it runs, and where its blocks are written.
         seconds: for the longest block.
+        name: begins the names of its blocks' files; two shells in a folder need two.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], seconds: float = 120) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], seconds: float = 120, name: str = "block") -> None:
         self._folder = folder
+        self._name = name
         self._seconds = seconds
         self._count = 0
+        self._output = folder / f"{name}-0.out"
         self._process = subprocess.Popen(
             ["/bin/sh"], cwd=folder, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, bufsize=1,
@@ -68,10 +71,10 @@ class Shell:
     def run(self, block: Block) -> Ran:
         """Run one block to its end; a command that fails ends it, as `set -e` says."""
         self._count += 1
-        name = f"block-{self._count}.{'py' if block.language == 'python' else 'sh'}"
+        name = f"{self._name}-{self._count}.{'py' if block.language == 'python' else 'sh'}"
         (self._folder / name).write_text(block.text, encoding="utf-8")
         command = f".venv/bin/python ./{name}" if block.language == "python" else f". ./{name}"
-        output = self._folder / f"{name}.out"
+        self._output = output = self._folder / f"{name}.out"
         mark = secrets.token_hex(8)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -81,6 +84,10 @@ class Shell:
         )
         told = _line_with(self._process, mark, self._seconds)
         return Ran(int(told.split()[1]), output.read_text(encoding="utf-8", errors="replace"))
+
+    def said(self) -> str:
+        """What the newest block has printed so far; another thread may ask while the block runs."""
+        return self._output.read_text(encoding="utf-8", errors="replace") if self._output.exists() else ""
 
 
 def _line_with(process: subprocess.Popen[str], mark: str, seconds: float) -> str:

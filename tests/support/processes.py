@@ -1,8 +1,9 @@
 """A test run in several processes (pytest-xdist): which tests stay together, and which ports each process picks from.
 
 Each process has engines of its own, and fixtures of a module are built once where its tests run in one process. So a
-file is never split, and files that share something larger stay together, as `GROUPS` says. (pytest-xdist writes its
-groups into the ids of tests, which pytest 9.2 makes of something else: a mark `xdist_group` has no effect there.)
+file is never split, and files that share something larger stay together, as `GROUPS` and `FOLDERS` say. (pytest-xdist
+writes its groups into the ids of tests, which pytest 9.2 makes of something else: a mark `xdist_group` has no effect
+there.)
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from infra.embedded import ports
 
 GROUPS = {
-    "tests/integration/aggregator/test_mending.py": "disturbed_backend",
-    "tests/integration/aggregator/test_rebuild.py": "disturbed_backend",
-    "tests/integration/aggregator/test_workspace_delete.py": "disturbed_backend",
     "tests/e2e/test_foreign_clients.py": "tidemark",
     "tests/e2e/test_kept_answers.py": "tidemark",
     "tests/e2e/test_kills.py": "tidemark",
@@ -34,16 +32,25 @@ GROUPS = {
 }
 """By file, the fixture that it shares with others."""
 
+FOLDERS = ("tests/integration/aggregator", "tests/integration/query_api")
+"""Folders whose files share topics, tables and a running service: in two processes there would be two of each."""
+
+CLEAN = (
+    "tests/integration/aggregator/test_mending.py",
+    "tests/integration/aggregator/test_rebuild.py",
+    "tests/integration/aggregator/test_workspace_delete.py",
+)
+"""Files that audit or rebuild all that their folder shares: they run before others have left anything in it."""
 
 FIRST = "tests/e2e/test_hostile.py"
 """The file that takes longest: begun late, it would be waited for by all processes but its own."""
 
 AFTER_UNITS = (
     "tidemark",
+    "tests/integration/query_api",
+    "tests/integration/aggregator",
     "second_tidemark",
-    "disturbed_backend",
     "tests/integration/poller/test_refusals.py",
-    "tests/integration/query_api/test_hoarders.py",
     "tests/integration/runtime/test_rights.py",
     "tests/integration/runtime/test_absent_neighbours.py",
 )
@@ -59,9 +66,10 @@ class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist 
 
 
 def together(nodeid: str) -> str:
-    """The group of a test's file, or the file where it has none."""
+    """The group or the folder of a test's file, or the file where it stays with no other."""
     file = nodeid.partition("::")[0]
-    return GROUPS.get(file, file)
+    folder = file.rpartition("/")[0]
+    return folder if folder in FOLDERS else GROUPS.get(file, file)
 
 
 def in_order(items: list[pytest.Item]) -> None:
@@ -69,13 +77,14 @@ def in_order(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _rank(item.nodeid))
 
 
-def _rank(nodeid: str) -> int:
-    if nodeid.startswith(f"{FIRST}::"):
-        return 0
+def _rank(nodeid: str) -> tuple[int, bool]:
+    file = nodeid.partition("::")[0]
+    if file == FIRST:
+        return 0, False
     if nodeid.startswith("tests/unit/"):
-        return 1
+        return 1, False
     name = together(nodeid)
-    return 2 + (AFTER_UNITS.index(name) if name in AFTER_UNITS else len(AFTER_UNITS))
+    return 2 + (AFTER_UNITS.index(name) if name in AFTER_UNITS else len(AFTER_UNITS)), file not in CLEAN
 
 
 def share_of_ports(all_ports: range, process: str, count: int) -> range:

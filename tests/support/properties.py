@@ -34,6 +34,14 @@ def of(examples: int) -> int:
     return max(1, examples * hypothesis.settings().max_examples // _EXAMPLES)
 
 
+def part_of(things: Iterable[T]) -> Iterator[T]:
+    """The things that this run tries: all of them, or every fourth; a failure has to tell the thing itself.
+
+    A test of it is marked `hypothesis`, so that `make test-long` tries all.
+    """
+    return some_of(things, _EXAMPLES // hypothesis.settings().max_examples)
+
+
 def some_of(things: Iterable[T], share: int) -> Iterator[T]:
     """One of each `share` things, in each run other ones; a failure has to tell the thing itself."""
     return islice(things, random.SystemRandom().randrange(share), None, share)

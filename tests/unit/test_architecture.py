@@ -158,7 +158,7 @@ IMPORTERS: dict[str, set[str]] = {
         "services.runtime.acls", "services.runtime.neighbours", "services.runtime.registry", "services.runtime.topics",
         "services.aggregator.publisher", "services.aggregator.backup.topic_messages",
         "services.aggregator.redrive", "services.aggregator.topic_reader", "services.runtime.membership",
-        "services.status.probe", "services.commands.secrets", "infra.embedded.kafka",
+        "services.status.probe", "services.commands.renewal", "infra.embedded.kafka",
     },
     "httpcore": {"services.notifier.one_piece", "services.notifier.sending", "services.runtime.addresses"},
     "lmdb": {"services.query_api.store.feeding", "services.query_api.store.files"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,10 @@ def test_all_settings_that_are_missing_are_named_at_once(
     for name in ("KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL"):
         assert f"TIDEMARK_{name}" in line
     assert "--data-dir" in line
+
+
+def test_no_command_loads_clients_before_it_needs_them() -> None:
+    loaded = "import sys, services.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    heavy = {"aiokafka", "authlib", "chdb", "clickhouse_connect", "confluent_kafka", "fastavro", "faust", "httpx"}
+    assert heavy & set(ran.stdout.split()) == set()

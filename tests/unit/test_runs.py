@@ -14,7 +14,9 @@ from tests.support import properties
 from tests.support.budgets import BUDGET_SECONDS, Spent, folder_of, lines
 from tests.support.processes import (
     AFTER_UNITS,
+    CLEAN,
     FIRST,
+    FOLDERS,
     GROUPS,
     FilesTogether,
     in_order,
@@ -34,6 +36,8 @@ TESTS = Path(__file__).parents[1]
         ("tests/e2e/test_kills.py::test_one", "tidemark"),
         ("tests/e2e/test_live.py::test_one[user@example]", "tidemark"),
         ("tests/e2e/test_up_is_closed.py::test_one[a::b]", "second_tidemark"),
+        ("tests/integration/aggregator/test_audit.py::test_one", "tests/integration/aggregator"),
+        ("tests/integration/infra/test_dbt.py::test_one", "tests/integration/infra/test_dbt.py"),
     ],
 )
 def test_a_file_or_a_group_stays_together(nodeid: str, expected: str) -> None:
@@ -47,8 +51,8 @@ def test_the_scheduler_splits_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_groups_are_of_files_that_are_there_and_of_fixtures_that_are_shared() -> None:
-    assert [file for file in GROUPS if not (TESTS.parent / file).exists()] == []
-    assert set(GROUPS.values()) == {*SHARED, "disturbed_backend"}
+    assert [name for name in (*GROUPS, *FOLDERS, *CLEAN) if not (TESTS.parent / name).exists()] == []
+    assert set(GROUPS.values()) == set(SHARED)
 
 
 class _Item:
@@ -64,6 +68,13 @@ def test_the_longest_file_comes_first_then_units_then_long_files() -> None:
     assert [item.nodeid for item in items] == [
         f"{FIRST}::y", "tests/unit/b.py::b", "tests/unit/a.py::a", "tests/e2e/test_model.py::m", long, last,
     ]  # fmt: skip
+
+
+def test_files_that_need_what_is_shared_clean_come_before_the_others_of_their_folder() -> None:
+    names = ["tests/integration/aggregator/test_aggregator.py::a", *(f"{name}::b" for name in CLEAN)]
+    items = cast("list[pytest.Item]", [_Item(name) for name in names])
+    in_order(items)
+    assert [item.nodeid for item in items] == [*names[1:], names[0]]
 
 
 def test_the_order_names_files_and_groups_that_are_there() -> None:

@@ -1,6 +1,7 @@
-"""One aggregator for the tests of this folder that don't disturb it, and one for those that do.
+"""One aggregator for the tests of this folder.
 
-Each test has workspaces of its own. They end with the folder's last test: an aggregator at rest costs time, too.
+Each test has workspaces of its own. Files that break or rebuild tables come first (tests/support/processes.py), and
+leave them mended. The aggregator ends with the folder's last test: at rest it costs time, too.
 """
 
 from __future__ import annotations
@@ -30,18 +31,7 @@ def make_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="package")
 def backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend whose aggregator runs; no test kills it or changes what all workspaces depend on."""
-    for made in make_backend(engines, tmp_path_factory):
-        made.start_aggregator()
-        yield made
-
-
-@pytest.fixture(scope="package")
-def disturbed_backend(engines: Engines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A backend whose tables are broken and rebuilt, and whose aggregator is killed; each test leaves it mended.
-
-    A second one takes longer to start than its rebuilds and audits take for the tenants that other files leave.
-    """
+    """A backend whose aggregator runs, also after a test that kills it or breaks what all workspaces depend on."""
     for made in make_backend(engines, tmp_path_factory):
         made.start_aggregator()
         yield made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from services.cli import app
 from services.runtime.clock import SystemClock
 from services.runtime.kafka import key
 from tests.support.backend import Backend, bluesky_event, now_ms
+from tests.support.properties import part_of
 from tests.support.random_tenants import RandomTenant
 from tests.support.state_store import StateStore
 from tests.support.waiting import wait_until
@@ -55,8 +56,11 @@ def filled(backend: Backend) -> list[str]:
     """As many filled workspaces at rest as there are tests that take one: what is planted is not written over."""
     names = [f"w-{secrets.token_hex(4)}" for _ in range(6)]
     _fill(backend, names)
-    for name in names:
-        wait_until(lambda w=name: _audit(backend, w) == [], 30, lambda w=name: str(_audit(backend, w)))  # type: ignore[misc]
+
+    def found() -> list[Difference]:
+        return [difference for difference in _audit(backend, None) if difference.workspace_id in names]
+
+    wait_until(lambda: found() == [], 30, lambda: str(found()))
     return names
 
 
@@ -191,12 +195,16 @@ def test_an_audit_does_not_judge_while_a_rebuild_takes_over(bare_backend: Backen
 
 
 async def _store_random(
-    backend: Backend, names: Sequence[str], keep: Callable[[str, dict[str, Any]], bool]
+    backend: Backend, seeds: Mapping[str, int], keep: Callable[[str, dict[str, Any]], bool]
 ) -> AuditStore:
-    """Random tenants in the tables, but for rows that `keep` refuses."""
+    """Random tenants in the tables, but for rows that `keep` refuses.
+
+    Args:
+        seeds: by the tenant's name.
+    """
     store = StateStore()
-    for number, name in enumerate(names):
-        await RandomTenant(store, name, now_ms() - 3 * DAY, number).live(40)
+    for name, seed in seeds.items():
+        await RandomTenant(store, name, now_ms() - 3 * DAY, seed).live(40)
     for table, rows in store.tables.items():
         kept = [row for row in rows.values() if keep(table, row)]
         if table != "raw_events_store" and kept:
@@ -205,23 +213,24 @@ async def _store_random(
     return AuditStore(_settings(backend), SystemClock(), 1024)
 
 
+@pytest.mark.hypothesis
 async def test_folds_and_sql_agree_on_random_tenants(bare_backend: Backend) -> None:
     """Two independent readings of the contract: the aggregator's folds, and the audit's statements."""
-    names = [f"w{number}" for number in range(60)]
-    store = await _store_random(bare_backend, names, lambda *_: True)
+    seeds = {f"w{number}": number for number in part_of(range(60))}
+    store = await _store_random(bare_backend, seeds, lambda *_: True)
     sources = bare_backend.rows("SELECT DISTINCT source FROM channel_totals_store WHERE is_deleted = 0")
     assert {row["source"] for row in sources} == {"channel", "posts", "none"}
     for check in CHECKS:
-        assert store.differences(check, Part(tuple(names), 0)) == []
+        assert store.differences(check, Part(tuple(seeds), 0)) == [], seeds
 
 
 async def test_figures_of_snapshots_past_their_retention_are_not_judged(bare_backend: Backend) -> None:
-    names = [f"old{number}" for number in range(10)]
+    seeds = {f"old{number}": number for number in range(10)}
     since = now_ms() - DAY
     keeping = await _store_random(
-        bare_backend, names, lambda table, row: "snapshots" not in table or row["captured_at"] >= since
+        bare_backend, seeds, lambda table, row: "snapshots" not in table or row["captured_at"] >= since
     )
-    part = Part(tuple(names), 0)
+    part = Part(tuple(seeds), 0)
     assert keeping.differences(CHECKS[0], part), "kept for ever, they must be there"
     assert keeping.differences(CHECKS[1], part)
     try:

@@ -21,11 +21,6 @@ SNAPSHOTS = 400
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture(scope="module")
-def backend(disturbed_backend: Backend) -> Backend:
-    return disturbed_backend
-
-
 def _rebuild(backend: Backend) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "services.cli", "rebuild", "--handover-seconds", "60"],

@@ -87,8 +87,8 @@ class Peak:
     ("user", "query"),
     [
         ("default", ""),
-        ("default", "INSERT INTO t FORMAT RowBinary"),
-        ("analyst", ""),
+        pytest.param("default", "INSERT INTO t FORMAT RowBinary", marks=pytest.mark.long),
+        pytest.param("analyst", "", marks=pytest.mark.long),
         ("analyst", "INSERT INTO t FORMAT CSV"),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_native_address_answers(embedded_engines: EmbeddedEngines) -> None:
     assert "version" in reply.json()
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_ids_survive(embedded_engines: EmbeddedEngines, topic_prefix: str, end: signal.Signals) -> None:
     registry = embedded_engines.registry
     subjects = {f"{topic_prefix}s{number}-value": avro(f"R{number}", a="string") for number in range(5)}

@@ -17,8 +17,9 @@ from services.query_api.reads.read_model import ClickHouseReadModel
 from services.runtime.migrations import migrate
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, RegistrySettings
 from services.runtime.topics import ensure_topics
+from tests.integration.query_api.rollups import Topics
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import Service, environment_of
+from tests.integration.query_api.running import Service, Workers, environment_of, workers_with_a_store
 from tests.support.engines import Engines, in_database, query_clickhouse
 
 
@@ -75,3 +76,17 @@ def service(
     running.wait_until_ready()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="package")
+def store_workers(
+    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workers]:
+    """Two workers that share a store; each test leaves two behind."""
+    yield from workers_with_a_store(engines, kafka_settings, tables, tmp_path_factory.mktemp("store-workers"))
+
+
+@pytest.fixture(scope="package")
+def topics(engines: Engines, kafka_settings: KafkaSettings) -> Topics:
+    """The topics of the service, written as the aggregator does."""
+    return Topics(engines, kafka_settings)

@@ -7,9 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
@@ -90,3 +93,61 @@ class Service:
         )
         assert reply.status_code == 201, reply.text
         return reply.json()["id"], {"x-api-key": reply.json()["key"]}
+
+
+class Workers(Service):
+    """A query API with two workers."""
+
+    def pids(self) -> list[int]:
+        """Workers that answer now, the oldest first."""
+        told = [int(pid) for pid in re.findall(r"worker answers.*\bpid=(\d+)", self.log.read_text())]
+        return [pid for pid in told if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+    def wait_for_two(self) -> tuple[int, int]:
+        wait_until(lambda: len(self.pids()) == 2, 30, lambda: self.log.read_text()[-3000:])
+        first, second = self.pids()
+        return first, second
+
+    @contextmanager
+    def without(self, pid: int) -> Iterator[None]:
+        """The other worker answers; this one may be killed meanwhile."""
+        process = psutil.Process(pid)
+        process.suspend()
+        try:
+            yield
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        """A request on a connection of its own."""
+        return httpx.get(self.client.base_url.join(path), headers=headers, timeout=20, trust_env=False)
+
+    def counted(self, status: int) -> float:
+        """Requests for insights of posts with this status, as /metrics says."""
+        row = re.compile(
+            r'tidemark_query_api_requests_total\{endpoint="/api/v1/posts/\{id\}/insights",product="postme",'
+            rf'status="{status}"\}} (\S+)'
+        )
+        found = row.search(self.ask("/metrics", ADMIN).text)
+        return float(found[1]) if found else 0.0
+
+
+def running_workers(environment: dict[str, str], log: Path) -> Iterator[Workers]:
+    """Workers that are ready, for a fixture; they are stopped afterwards."""
+    running = Workers(environment, log)
+    running.start()
+    running.wait_until_ready()
+    yield running
+    assert running.process is not None
+    if running.process.poll() is None:
+        running.stop()
+
+
+def workers_with_a_store(
+    engines: Engines, kafka_settings: KafkaSettings, tables: Store, folder: Path
+) -> Iterator[Workers]:
+    """Two workers that share a store, as `running_workers`."""
+    environment = environment_of(engines, kafka_settings, tables)
+    own = {"TIDEMARK_QUERY_API_WORKERS": "2", "TIDEMARK_STORE_DIR": str(folder / "store")}
+    yield from running_workers({**environment, **own}, folder / "workers.log")

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,11 +18,9 @@ from services.runtime.clock import MILLIS_PER_DAY, SystemClock, iso_millis
 from services.runtime.cursors import CursorText, Place
 from services.runtime.settings import KafkaSettings
 from services.runtime.topics import incarnation
+from tests.integration.query_api.rollups import Topics
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, CHANNEL
-from tests.integration.query_api.test_store import Topics
-from tests.integration.query_api.test_workers import Workers, workers_with_a_store
-from tests.support.engines import Engines
+from tests.integration.query_api.running import ADMIN, CHANNEL, Workers
 from tests.support.query_api import SECRET_KEY
 from tests.support.waiting import wait_until
 from tidemark_client import Tidemark
@@ -34,18 +31,9 @@ MOVING = ("age_seconds", "tier", "next_poll_at")
 SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def topics(engines: Engines, kafka_settings: KafkaSettings) -> Topics:
-    """The topics of the service."""
-    return Topics(engines, kafka_settings)
-
-
-@pytest.fixture(scope="module")
-def workers(
-    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workers]:
-    """Two workers that share a store."""
-    yield from workers_with_a_store(engines, kafka_settings, tables, tmp_path_factory.mktemp("changes"))
+@pytest.fixture
+def workers(store_workers: Workers) -> Workers:
+    return store_workers
 
 
 class Reader:

@@ -163,9 +163,9 @@ MANY_IDS = "/tidemark/v1/posts?ids=" + ",".join(f"p{number}" for number in range
     ("path", "times"),
     [
         ("/v1/analytics", 10),
-        (RANGE, 4),
-        (EXPORT, 12),
         (MANY_IDS, 60),
+        pytest.param(RANGE, 4, marks=pytest.mark.long),
+        pytest.param(EXPORT, 12, marks=pytest.mark.long),
         pytest.param("/v1/analytics", 30, marks=pytest.mark.long),
         pytest.param(RANGE, 10, marks=pytest.mark.long),
         # Read by the same queries as one of those above, in another product's words.
@@ -215,6 +215,7 @@ async def test_whoever_reads_nothing_holds_nothing_that_others_need(
         assert memory_of(service) < MOST_MEMORY_BYTES
 
 
+@pytest.mark.long
 async def test_many_tenants_that_read_nothing_give_way(service: Service, quiet: dict[str, str], store: Store) -> None:
     """More tenants than there are slots each hold exports that they don't read; another one's export comes through."""
     tenants = [f"holder{number}" for number in range(4)]

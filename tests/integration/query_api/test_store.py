@@ -7,24 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Producer
 
-from schemas.encoder import Encode
-from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from services.query_api.store.files import Folder
-from services.runtime.kafka import confluent_options, partition_of
-from services.runtime.registry import Registry
-from services.runtime.settings import KafkaSettings, RegistrySettings
-from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, CHANNEL
-from tests.integration.query_api.test_workers import Workers, workers_with_a_store
-from tests.support import told
-from tests.support.engines import Engines
+from tests.integration.query_api.rollups import Topics
+from tests.integration.query_api.running import ADMIN, CHANNEL, Workers
 from tests.support.waiting import wait_until
 
 POST = "/api/v1/posts/p1/insights"
@@ -32,47 +22,9 @@ WINDOW = "/api/v1/channels/c1/insights?range=7d"
 SECONDS = 30
 
 
-class Topics:
-    """Writes rollups as the aggregator does."""
-
-    def __init__(self, engines: Engines, settings: KafkaSettings) -> None:
-        self._settings = settings
-        registry = Registry(RegistrySettings(schema_registry_url=engines.schema_registry_url), settings)
-        self._encoders: dict[str, Encode] = {
-            topic: registry.encoder(topic) for topic in (POST_ROLLUPS, CHANNEL_ROLLUPS)
-        }
-        self._producer = Producer(confluent_options(settings))
-
-    def figures(self, workspace: str, post_id: str, target_id: str, likes: int) -> None:
-        fields = told.figures_fields(workspace, post_id, {target_id: told.values(likes=likes)})
-        self._put(POST_ROLLUPS, f"{workspace}/{post_id}", self._encoders[POST_ROLLUPS](fields))
-
-    def window(self, workspace: str, channel_id: str, likes: int) -> None:
-        for length in ("24h", "7d", "28d"):
-            fields = told.window_fields(workspace, channel_id, length, likes=likes)
-            self._put(CHANNEL_ROLLUPS, f"{workspace}/{channel_id}/{length}", self._encoders[CHANNEL_ROLLUPS](fields))
-
-    def gone(self, workspace: str, post_id: str) -> None:
-        self._put(POST_ROLLUPS, f"{workspace}/{post_id}", None)
-
-    def _put(self, topic: str, key: str, value: bytes | None) -> None:
-        partition = partition_of(key.partition("/")[0], self._settings.topic_partitions)
-        self._producer.produce(self._settings.topic(topic), value, key.encode(), partition)
-        assert self._producer.flush(20) == 0
-
-
-@pytest.fixture(scope="module")
-def topics(engines: Engines, kafka_settings: KafkaSettings) -> Topics:
-    """The topics of the service."""
-    return Topics(engines, kafka_settings)
-
-
-@pytest.fixture(scope="module")
-def workers(
-    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workers]:
-    """Two workers that share a store."""
-    yield from workers_with_a_store(engines, kafka_settings, tables, tmp_path_factory.mktemp("store"))
+@pytest.fixture
+def workers(store_workers: Workers) -> Workers:
+    return store_workers
 
 
 def made(workers: Workers, topics: Topics, workspace: str) -> dict[str, str]:

@@ -6,19 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import KafkaSettings
+from tests.integration.query_api.rollups import Topics
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import environment_of
+from tests.integration.query_api.running import Workers
 from tests.integration.query_api.test_changes import Reader
-from tests.integration.query_api.test_store import Topics
-from tests.integration.query_api.test_workers import Workers
 from tests.support.documents import Block, blocks
-from tests.support.engines import Engines
 from tests.support.foreign import need, with_caches
 from tests.support.waiting import wait_until
 
@@ -33,20 +29,14 @@ SECONDS = 90
 
 
 @pytest.fixture(scope="module")
-def reader(
-    engines: Engines, kafka_settings: KafkaSettings, tables: Store, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Reader]:
+def reader(store_workers: Workers, topics: Topics, tables: Store) -> Reader:
     """A workspace with a channel and a post, of a service with a store."""
-    folder = tmp_path_factory.mktemp("subscribers")
-    environment = environment_of(engines, kafka_settings, tables)
-    running = Workers({**environment, "TIDEMARK_STORE_DIR": str(folder / "store")}, folder / "service.log")
-    running.start()
-    running.wait_until_ready()
-    made = Reader(running, Topics(engines, kafka_settings), tables, "subscribers")
+    made = Reader(store_workers, topics, tables, "subscribers")
     made.put_channel()
     made.put_post(likes=1)
-    yield made
-    running.stop()
+    # One of the programs reads a single page.
+    wait_until(lambda: "p1" in {change["id"] for change in made.page()["changes"]}, SECONDS, lambda: "p1 is told")
+    return made
 
 
 def command(block: Block, folder: Path) -> list[str]:

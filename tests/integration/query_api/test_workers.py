@@ -5,11 +5,9 @@ A worker that is frozen accepts nothing, so the other answers: that is how a tes
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,50 +16,12 @@ import pytest
 
 from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
-from tests.integration.query_api.running import ADMIN, CHANNEL, Service, environment_of
+from tests.integration.query_api.running import ADMIN, CHANNEL, Workers, environment_of, running_workers
 from tests.support.engines import Engines
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
 POST = "/api/v1/posts/p1/insights"
-
-
-class Workers(Service):
-    """A query API with two workers."""
-
-    def pids(self) -> list[int]:
-        """Workers that answer now, the oldest first."""
-        told = [int(pid) for pid in re.findall(r"worker answers.*\bpid=(\d+)", self.log.read_text())]
-        return [pid for pid in told if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
-
-    def wait_for_two(self) -> tuple[int, int]:
-        wait_until(lambda: len(self.pids()) == 2, 30, lambda: self.log.read_text()[-3000:])
-        first, second = self.pids()
-        return first, second
-
-    @contextmanager
-    def without(self, pid: int) -> Iterator[None]:
-        """The other worker answers; this one may be killed meanwhile."""
-        process = psutil.Process(pid)
-        process.suspend()
-        try:
-            yield
-        finally:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-
-    def ask(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-        """A request on a connection of its own."""
-        return httpx.get(self.client.base_url.join(path), headers=headers, timeout=20, trust_env=False)
-
-    def counted(self, status: int) -> float:
-        """Requests for insights of posts with this status, as /metrics says."""
-        row = re.compile(
-            r'tidemark_query_api_requests_total\{endpoint="/api/v1/posts/\{id\}/insights",product="postme",'
-            rf'status="{status}"\}} (\S+)'
-        )
-        found = row.search(self.ask("/metrics", ADMIN).text)
-        return float(found[1]) if found else 0.0
 
 
 @pytest.fixture(scope="module")
@@ -72,26 +32,6 @@ def workers(
     environment = environment_of(engines, kafka_settings, tables)
     log = tmp_path_factory.mktemp("workers") / "workers.log"
     yield from running_workers({**environment, "TIDEMARK_QUERY_API_WORKERS": "2"}, log)
-
-
-def running_workers(environment: dict[str, str], log: Path) -> Iterator[Workers]:
-    """Workers that are ready, for a fixture; they are stopped afterwards."""
-    running = Workers(environment, log)
-    running.start()
-    running.wait_until_ready()
-    yield running
-    assert running.process is not None
-    if running.process.poll() is None:
-        running.stop()
-
-
-def workers_with_a_store(
-    engines: Engines, kafka_settings: KafkaSettings, tables: Store, folder: Path
-) -> Iterator[Workers]:
-    """Two workers that share a store, as `running_workers`."""
-    environment = environment_of(engines, kafka_settings, tables)
-    own = {"TIDEMARK_QUERY_API_WORKERS": "2", "TIDEMARK_STORE_DIR": str(folder / "store")}
-    yield from running_workers({**environment, **own}, folder / "workers.log")
 
 
 def test_what_one_worker_wrote_the_other_knows(workers: Workers, store: Store) -> None:

@@ -68,8 +68,10 @@ async def port() -> AsyncIterator[int]:
 
 
 async def exchange(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
-    """Send, then read until the server closes; what it said."""
+    """Send, and read until the server closes; what it said."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    # From the beginning: what is sent to a server that has closed takes away what it said before.
+    reading = asyncio.create_task(_all_of(reader))
     try:
         async with asyncio.timeout(CLOSED_SECONDS):
             with suppress(ConnectionError):
@@ -77,13 +79,18 @@ async def exchange(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
                     writer.write(part)
                     await writer.drain()
                     await asyncio.sleep(pause)
-            answer = bytearray()
-            with suppress(ConnectionError):
-                while chunk := await reader.read(65_536):
-                    answer += chunk
-            return bytes(answer)
+            return await reading
     finally:
+        reading.cancel()
         writer.close()
+
+
+async def _all_of(reader: asyncio.StreamReader) -> bytes:
+    answer = bytearray()
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65_536):
+            answer += chunk
+    return bytes(answer)
 
 
 def status_of(answer: bytes) -> int:

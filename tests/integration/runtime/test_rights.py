@@ -106,7 +106,7 @@ def less(rights: Sequence[Right]) -> Iterator[tuple[Right, list[Right]]]:
             yield replace(right, operations=(verb,)), [*rights[:at], *kept, *rights[at + 1 :]]
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 3])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.long), 6])
 @pytest.mark.parametrize("role", ["poller", "aggregator", "query-api", "notifier"])
 def test_each_right_that_is_missing_is_named(installed: Backend, secured: SecuredKafka, role: str, share: int) -> None:
     user = f"less-{role}"

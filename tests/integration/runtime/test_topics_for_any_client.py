@@ -112,7 +112,7 @@ async def test_a_topic_that_keeps_the_producers_codec_is_not(
         await read_all(kafka, UNTOUCHED, 1)
 
 
-@pytest.mark.parametrize("codec", [raw_batches.GZIP, raw_batches.ZSTD])
+@pytest.mark.parametrize("codec", [pytest.param(raw_batches.GZIP, marks=pytest.mark.long), raw_batches.ZSTD])
 def test_no_topic_makes_the_broker_unpack_what_a_stranger_sends(kafka: KafkaSettings, codec: int) -> None:
     """To recompress a batch the broker takes all of it into memory: 40 KB of zeros ended it, and with it everything."""
     bomb = raw_batches.batch([raw_batches.Sent(b"key", bytes(400 * 1024 * 1024))], codec)

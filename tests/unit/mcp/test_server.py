@@ -185,7 +185,7 @@ class _Api(BaseHTTPRequestHandler):
 def api() -> Iterator[str]:
     """A server of samples on this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Api)
-    serving = Thread(target=server.serve_forever, daemon=True)
+    serving = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     serving.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -60,7 +60,10 @@ def test_a_file_that_is_no_platform_is_named(tmp_path: Path, name: str, text: st
     assert problem in told
 
 
-def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "module", ["poller", *(pytest.param(name, marks=pytest.mark.long) for name in ("aggregator", "query_api"))]
+)
+def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path, module: str) -> None:
     environment = {
         **os.environ,
         "TIDEMARK_PLATFORMS_PATH": str(tmp_path / "nowhere"),
@@ -68,17 +71,12 @@ def test_a_missing_folder_ends_the_start_of_a_service_in_one_line(tmp_path: Path
         "TIDEMARK_SCHEMA_REGISTRY_URL": "http://127.0.0.1:1",
         "TIDEMARK_CLICKHOUSE_URL": "http://127.0.0.1:1/t",
     }
-    # Most of their time goes into imports: side by side.
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"services.{module}"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-        )
-        for module in ("poller", "aggregator", "query_api")
-    ]
-    for process in started:
-        _, said = process.communicate(timeout=120)
-        assert said.decode() == f"tidemark: TIDEMARK_PLATFORMS_PATH: {tmp_path / 'nowhere'} is no folder\n"
-        assert process.returncode == 2
+    ended = subprocess.run(
+        [sys.executable, "-m", f"services.{module}"], cwd=ROOT, env=environment, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert ended.stderr.decode() == f"tidemark: TIDEMARK_PLATFORMS_PATH: {tmp_path / 'nowhere'} is no folder\n"
+    assert ended.returncode == 2
 
 
 def test_the_platforms_of_the_contract_are_all_here() -> None:

@@ -33,7 +33,7 @@ CASES = {
 }
 SEED = int(os.environ.get("TIDEMARK_TEST_SEED") or secrets.randbelow(10**6))
 # Of each golden answer.
-CHANGED, CUT_SHORT = 100, 40
+CHANGED, CUT_SHORT = properties.of(100), properties.of(40)
 FUZZ = settings(max_examples=properties.of(120), deadline=None, suppress_health_check=list(HealthCheck))
 
 ODD = (
@@ -173,6 +173,7 @@ def odd_value(chance: random.Random, depth: int = 2) -> Any:
     return parts if kind == 6 else {odd_text(chance): part for part in parts}
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_answers_with_something_changed(name: str) -> None:
     for case in CASES[name]:
@@ -189,6 +190,7 @@ def test_golden_answers_with_something_changed(name: str) -> None:
             checked(name, f"{case} {number}", golden.raw_event(name, changed))
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_answers_cut_short(name: str) -> None:
     for case in CASES[name]:
@@ -221,11 +223,16 @@ def test_any_headers(name: str, headers: dict[str, str], status: int, now: int) 
     platform(name).classify(answer["http_status"], headers, golden.body_of(answer), now)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", NAMES)
 def test_deep_nesting_anywhere_in_a_golden_answer(name: str) -> None:
     """Just as deep as a JSON decoder goes, and deeper than Python shows a value."""
-    for case in CASES[name]:
-        check_deep_nesting(name, golden.response(name, case))
+    for case in properties.part_of(CASES[name]):
+        try:
+            check_deep_nesting(name, golden.response(name, case))
+        except Exception as error:
+            error.add_note(f"{name}, {case}")
+            raise
 
 
 def check_deep_nesting(name: str, answer: dict[str, Any]) -> None:

@@ -39,8 +39,14 @@ async def made() -> AsyncIterator[Made]:
         await asyncio.gather(world.task, return_exceptions=True)
 
 
-@pytest.mark.parametrize("batch_size", [1, 50])
-@pytest.mark.parametrize(("channels", "posts"), [(1, 1), (1, 2), (1, 8), (2, 1), (6, 1), (6, 8)])
+@pytest.mark.parametrize(
+    ("channels", "posts", "batch_size"),
+    [
+        *((channels, posts, 50) for channels, posts in ((1, 1), (1, 2), (1, 8), (2, 1), (6, 1), (6, 8))),
+        *((channels, posts, 1) for channels, posts in ((1, 1), (1, 2), (1, 8), (2, 1), (6, 1))),
+        pytest.param(6, 8, 1, marks=pytest.mark.long),
+    ],
+)
 async def test_the_calls_of_a_channel_become_few(made: Made, channels: int, posts: int, batch_size: int) -> None:
     world, server = made(channels, posts, batch_size)
     spans = []

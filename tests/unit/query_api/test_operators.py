@@ -31,7 +31,7 @@ class Origin(BaseHTTPRequestHandler):
 @pytest.fixture
 def origin() -> Iterator[HTTPServer]:
     server = HTTPServer(("127.0.0.1", 0), Origin)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

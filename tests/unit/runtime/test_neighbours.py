@@ -40,7 +40,8 @@ def answering(status: int, answer: str | Callable[[str], str], headers: dict[str
             """Tests are quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    # A server looks so often whether it shall end, and is waited for.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"
