@@ -25,7 +25,9 @@ from services.query_api.reads.query import (
     TargetQuestion,
 )
 from services.query_api.reads.window_rows import shown_window, stored_window
+from services.query_api.store.files import StoreError
 from services.query_api.store.handle import Store, StoreUnavailable
+from services.query_api.store.layout import Damaged
 from services.query_api.store.reading import Incomplete, View
 
 
@@ -57,9 +59,11 @@ class AtOnce:
         if answer is None:
             raise NotAtOnce
         try:
-            with self._store.view() as view:
-                found: Answered | None = answer(view, question)
+            found: Answered | None = answer(self._store.of_turn(), question)
         except (StoreUnavailable, Incomplete):
+            raise NotAtOnce from None
+        except (Damaged, StoreError) as error:
+            self._store.damaged(str(error))
             raise NotAtOnce from None
         self._answered += 1
         return found

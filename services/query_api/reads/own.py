@@ -20,13 +20,16 @@ from services.query_api.reads.scores import SCORED_METRICS, SPAN, Scored, channe
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.ordering import Placed
 from services.query_api.store.reading import Incomplete, View
-from services.query_api.store.records import StoredPost, StoredTarget
+from services.query_api.store.records import StoredPost
 
 Found = TypeVar("Found")
 ChannelOf = Callable[[str, str], CatalogChannel | None]
 """A channel by workspace and id, of the channels in memory or of a snapshot; None where it is not there."""
 # As that of `records.StoredTarget`: half the time of the class's constructor.
 _new_target: Callable[[tuple[Any, ...]], Target] = partial(tuple.__new__, Target)
+_new_post: Callable[[tuple[Any, ...]], Post] = partial(tuple.__new__, Post)
+# The fields with which both a target in the store and one of a reply begin.
+_SHOWN = Target._fields.index("values") + 1
 # After an old answer, so long replies say how old they may be.
 _STALE_SECONDS = 5.0
 # Looked up without giving way: a page of 500 takes some milliseconds.
@@ -99,29 +102,15 @@ def post(view: View, directory: Directory, workspace_id: str, post_id: str) -> P
     stored = view.post(workspace_id, post_id)
     if stored is None:
         return None
-    # Written out instead of `on_channels`, since every read of a post pays for it.
+    # What a reply needs of a target begins with what is stored of it.
     channel_of = directory.get
-    targets = [
-        _target(post_id, channel, target)
-        for target in stored.targets
-        if (channel := channel_of(workspace_id, target.channel_id)) is not None
-    ]
-    return Post(*stored[:5], tuple(targets))
-
-
-def on_channels(
-    channel_of: ChannelOf, workspace_id: str, stored: StoredPost
-) -> Iterable[tuple[CatalogChannel, StoredTarget]]:
-    """The targets of a post whose channels are there, each with its channel, in order."""
+    targets: list[Target] = []
     for target in stored.targets:
         channel = channel_of(workspace_id, target.channel_id)
         if channel is not None:
-            yield channel, target
-
-
-def _target(post_id: str, channel: CatalogChannel, stored: StoredTarget) -> Target:
-    # Both have the same fields from the post's type to the figures.
-    return _new_target((*stored[:2], channel.platform, channel.username, *stored[2:13], post_id))
+            more = channel.platform, channel.username, post_id
+            targets.append(_new_target(target[:_SHOWN] + more))
+    return _new_post((*stored[:5], tuple(targets)))
 
 
 def posts(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, StoredPost]:

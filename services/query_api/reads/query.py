@@ -66,8 +66,6 @@ class Target(NamedTuple):
 
     target_id: str
     channel_id: str
-    platform: str
-    username: str
     post_type: str
     status: str
     external_id: str
@@ -79,6 +77,8 @@ class Target(NamedTuple):
     detail: Mapping[str, Any]
     captured_at: int | None
     values: Values
+    platform: str
+    username: str
     post_id: str = ""
 
 

@@ -6,7 +6,8 @@ read so far may have been ahead. Decision: docs/decisions/0025-a-store-of-our-ow
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from services.query_api.store import layout
@@ -55,11 +56,18 @@ class Cursor(NamedTuple):
         return len(self.at) == len(self.seen) == len(TOPICS)
 
 
+# Tuples' own constructors take half the time of the classes', and hundreds of thousands are read.
+_new_cursor: Callable[[tuple[Offsets, Offsets]], Cursor] = partial(tuple.__new__, Cursor)
+
+
 class Changed(NamedTuple):
     """Something whose present state differs from what it was, or may."""
 
     type: str
     id: str
+
+
+_new_changed: Callable[[tuple[str, str]], Changed] = partial(tuple.__new__, Changed)
 
 
 class Changes(NamedTuple):
@@ -115,7 +123,7 @@ def changes_since(
         raise Behind
     page = _Page(view, workspace_id.encode(), cursor.at, limit, types)
     has_more = any(page.read(topic_at, now[topic_at]) for topic_at in range(len(TOPICS)))
-    cursors = tuple([Cursor(at, now) for at in page.found.values()])
+    cursors = tuple([_new_cursor((at, now)) for at in page.found.values()])
     return Changes(tuple(page.found), cursors, Cursor(tuple(page.at), now), has_more)
 
 
@@ -186,7 +194,7 @@ class _Page:
             told = _ALONE[topic_at]
         if not told:
             return []
-        return [Changed(type_, id_.decode()) for type_ in told if type_ in self._types]
+        return [_new_changed((type_, id_.decode())) for type_ in told if type_ in self._types]
 
     def _comes(self, topic_at: int, key: bytes) -> bool:
         offset = self._view.offset(topic_at, key)

@@ -278,8 +278,10 @@ class StoreFeed:
                     await self._in_thread(write, *arguments)
                     return
                 except lmdb.MapFullError:
-                    # On the loop, where every snapshot of this process begins and ends: none is under way.
+                    # On the loop, where every snapshot of this process begins and ends: but for that of this turn none
+                    # is under way.
                     assert self._environment is not None
+                    self._store.end_turn()
                     log.info("the store has more room", bytes=self._environment.grow())
 
     async def _require_same_log(self, writer: Writer) -> None:

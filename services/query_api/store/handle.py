@@ -101,6 +101,7 @@ class Store:
         """Told when the store becomes, or is no longer, as new as the topics."""
         self._was_current = False
         self._is_awaited = True
+        self._turn: tuple[Transaction, View] | None = None
         self.on_damage: Callable[[str], None] = lambda _: None
         """Told that the environment which is read is damaged, and is not read any more."""
 
@@ -113,6 +114,7 @@ class Store:
 
     def use(self, environment: Environment | None) -> None:
         """Read this environment from now on; the one before is closed."""
+        self.end_turn()
         before, self._environment = self._environment, environment
         self._version = self.folder.version()
         self._transaction, self._number, self._broken = -1, 0, None
@@ -159,6 +161,7 @@ class Store:
 
     def damaged(self, reason: str) -> None:
         """Stop reading the environment: it holds something that it was not given."""
+        self.end_turn()
         if self._broken is None:
             self._broken = reason
             log.error("the store is damaged, and made anew", problem=reason)
@@ -221,12 +224,36 @@ class Store:
         """
         return Viewing(self, is_current)
 
+    def of_turn(self) -> View:
+        """The one snapshot of whatever reads in this turn of the event loop; good until something is awaited.
+
+        Nobody sees anything older than what there was when its request came: whoever runs in this turn was ready
+        before the snapshot began, and whoever becomes ready later runs after its end
+        (docs/decisions/0042-one-snapshot-a-turn.md). Whoever finds what it reads damaged calls `damaged`.
+
+        Raises:
+            StoreUnavailable: there is no store that is as new as the topics.
+        """
+        turn = self._turn
+        if turn is None:
+            self._turn = turn = self.begin(is_current=True)
+            asyncio.get_running_loop().call_soon(self.end_turn)
+        return turn[1]
+
+    def end_turn(self) -> None:
+        """Let go of the turn's snapshot, if there is one: whoever reads next begins another."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn[0].abort()
+
     def begin(self, is_current: bool) -> tuple[Transaction, View]:
         """A transaction and what it shows; for `Viewing`.
 
         Raises:
             StoreUnavailable: there is none.
         """
+        # What begins may need another map, which no other snapshot may be read by.
+        self.end_turn()
         environment = self._environment
         if environment is None or self._broken is not None or (is_current and not self.status.is_following):
             raise StoreUnavailable
@@ -248,6 +275,7 @@ class Store:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self.end_turn()
         if self._environment is not None:
             self._environment.close()
             self._environment = None
@@ -311,6 +339,8 @@ class Store:
         last = environment.last_transaction
         if last == self._transaction:
             return
+        # Whoever is told of it, and asks within this turn, has to see it.
+        self.end_turn()
         is_first, self._transaction = self._transaction == -1, last
         try:
             touched, number, is_gap = _recent(environment, self._number)

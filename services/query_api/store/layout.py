@@ -9,6 +9,8 @@ offset and payload; no payload is a tombstone, which stays for as long as cursor
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -70,6 +72,10 @@ class Held(NamedTuple):
     payload: bytes
 
 
+# A tuple's own constructor takes half the time of the class's, and two values are read a post.
+_new_held: Callable[[tuple[int, bytes]], Held] = partial(tuple.__new__, Held)
+
+
 def pack(key: bytes, offset: int, payload: bytes) -> bytes:
     """A value as it is stored under a key."""
     rest = _OFFSET.pack(offset) + payload
@@ -88,7 +94,7 @@ def unpack(key: bytes, value: bytes) -> Held:
         checksum, offset = -1, 0
     if crc32(value[4:], crc32(key)) != checksum:
         raise Damaged(f"a value of {len(value)} bytes is not what was stored under its key")
-    return Held(offset, value[12:])
+    return _new_held((offset, value[12:]))
 
 
 def offset_of(value: bytes) -> int:

@@ -23,6 +23,8 @@ _METRICS = len(POST_METRICS)
 _NO_DETAIL: Mapping[str, Any] = {}
 # Targets of a post are much alike: packed, two take a third less, for a microsecond.
 _PACKED = b"\x01"
+_PACKED_BYTE = _PACKED[0]
+_loads, _unpacked = orjson.loads, lz4.block.decompress
 _SHORT_BYTES = 160
 _WINDOW = len(WINDOW_METRICS)
 # A target's fields as they are stored: of a plain one, and of any one without its origin.
@@ -75,11 +77,13 @@ class StoredTarget(NamedTuple):
     @property
     def register(self) -> Register:
         """The figures with the answers that they are from."""
-        return Register(_groups(self.captured_at, self.sources), self.values, self.captured_at)
+        return register_of(self.captured_at, self.values, self.sources)
 
 
 # A tuple's own constructor takes half the time of the class's, and targets are made by the ten thousand a second.
 _new_target: Callable[[tuple[Any, ...]], StoredTarget] = partial(tuple.__new__, StoredTarget)
+# The nulls that are left out behind so many figures.
+_NULLS = tuple([NO_POST_VALUES[count:] for count in range(_METRICS + 1)])
 
 
 class StoredPost(NamedTuple):
@@ -96,6 +100,10 @@ class StoredPost(NamedTuple):
     updated_at: int
     targets: tuple[StoredTarget, ...]
     offsets: tuple[int, int]
+
+
+_new_post: Callable[[tuple[Any, ...]], StoredPost] = partial(tuple.__new__, StoredPost)
+_new_register: Callable[[tuple[Any, ...]], Register] = partial(tuple.__new__, Register)
 
 
 class StoredWindow(NamedTuple):
@@ -235,7 +243,7 @@ def measured(figures: bytes, target_id: str) -> Values | None:
     if held is None or held[0] is None:
         return None
     values = held[1]
-    return (*values, *NO_POST_VALUES[len(values) :])
+    return tuple(values) + _NULLS[len(values)]
 
 
 def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int]) -> StoredPost | None:
@@ -254,26 +262,31 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
             for target in targets
             if (figures_of := held.get(target[0])) is not None and target[3] != _DELETED
         ]
-        return StoredPost(post_id, status, created_at, published_at, updated_at, tuple(shown), offsets)
+        return _new_post((post_id, status, created_at, published_at, updated_at, tuple(shown), offsets))
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
 
 
 def _stored_target(target: Sequence[Any], published_at: int | None, figures: Sequence[Any]) -> StoredTarget:
     captured_at, values, sources = figures
-    values = (*values, *NO_POST_VALUES[len(values) :])
-    at = published_at if target[6] is None else target[6]
+    values = tuple(values) + _NULLS[len(values)]
     if len(target) == _PLAIN_FIELDS:
-        target_id, channel_id, post_type, status, external_id, permalink, _, content = target
+        target_id, channel_id, post_type, status, external_id, permalink, at, content = target
         return _new_target(
             (
-                target_id, channel_id, post_type, status, external_id, permalink, at, content, False, None, _NO_DETAIL,
-                captured_at, values, sources, _PRODUCT,
+                target_id, channel_id, post_type, status, external_id, permalink, published_at if at is None else at,
+                content, False, None, _NO_DETAIL, captured_at, values, sources, _PRODUCT,
             )
         )  # fmt: skip
+    at = published_at if target[6] is None else target[6]
     # Payloads from before there was an origin end with the detail.
     origin = target[_FIELDS] if len(target) > _FIELDS else _PRODUCT
     return _new_target((*target[:6], at, *target[7:_FIELDS], captured_at, values, sources, origin))
+
+
+def register_of(captured_at: int, values: Values, sources: Sequence[Any]) -> Register:
+    """A target's figures with the answers that they are from; arguments as of `StoredTarget`."""
+    return _new_register((_groups(captured_at, sources), values, captured_at))
 
 
 def _groups(captured_at: int, sources: Sequence[Any]) -> Groups:
@@ -323,6 +336,6 @@ def _of(stored: bytes, *counts: int) -> list[Any]:
 
 def _loaded(stored: bytes) -> Any:
     try:
-        return orjson.loads(lz4.block.decompress(stored[1:]) if stored[:1] == _PACKED else stored)
-    except (orjson.JSONDecodeError, lz4.block.LZ4BlockError) as error:
+        return _loads(_unpacked(stored[1:]) if stored[0] == _PACKED_BYTE else stored)
+    except (orjson.JSONDecodeError, lz4.block.LZ4BlockError, IndexError) as error:
         raise Damaged(f"a value is not as it was stored: {error}") from None

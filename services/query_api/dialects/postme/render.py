@@ -6,74 +6,99 @@ from typing import Any
 
 from schemas.metrics import (
     COMMENTS,
-    IMPRESSIONS,
+    INT64_MAX,
+    INT64_MIN,
     LIKES,
+    MILLIS_MAX,
     REACH,
     SAVES,
     SHARES,
-    VIEWS,
     WATCH_TIME,
-    Values,
-    post_engagements,
-    total,
+    bounded,
     whole_seconds,
 )
 from services.query_api.dialects.postme.models import PLATFORM_NAMES
-from services.query_api.reads.query import (
-    PUBLISHED,
-    ChannelWindow,
-    Post,
-    latest,
-    or_zero,
-    with_fallback,
-)
+from services.query_api.reads.query import PUBLISHED, ChannelWindow, Post, or_zero
 from services.runtime.clock import iso_seconds
+
+_COUNTS = ("views", "reach", "likes", "comments", "shares", "saves")
 
 
 def post_insights(post: Post) -> dict[str, Any]:
     """Totals of a post, and a block for each channel with a published target, in target order.
 
-    By the product's document totals are the sum across channels, so both count published targets only.
+    By the product's document totals are the sum across channels, so both count published targets only. Sums are those
+    of `schemas.metrics.total` with nulls as 0, added up here, since every read of a post pays for them.
     """
-    published = [target for target in post.targets if target.status == PUBLISHED]
-    figures: list[Values] = []
-    by_channel: dict[str, tuple[str, list[Values]]] = {}
-    for target in published:
-        values = with_fallback(target.values)
-        figures.append(values)
-        held = by_channel.get(target.channel_id)
-        if held is None:
-            by_channel[target.channel_id] = (target.platform, [values])
+    blocks: dict[str, dict[str, Any]] = {}
+    several: list[str] = []
+    all_views = all_reach = all_impressions = all_likes = all_comments = all_shares = all_saves = all_watched = 0
+    updated_at: int | None = None
+    for target in post.targets:
+        if target.status != PUBLISHED:
+            continue
+        views, impressions, reach, likes, _, comments, shares, _, saves, _, _, _, _, _, watched, _, _ = target.values
+        # The fallback, as `with_fallback` has it.
+        all_impressions += (views if impressions is None else impressions) or 0
+        all_views += (views := (impressions if views is None else views) or 0)
+        all_reach += (reach := reach or 0)
+        all_likes += (likes := likes or 0)
+        all_comments += (comments := comments or 0)
+        all_shares += (shares := shares or 0)
+        all_saves += (saves := saves or 0)
+        all_watched += watched or 0
+        channel_id = target.channel_id
+        block: dict[str, Any] = {
+            "channel_id": channel_id,
+            "platform": PLATFORM_NAMES.get(platform := target.platform, platform),
+            "views": views,
+            "engagements": bounded(likes + comments + shares + saves),
+            "reach": reach,
+            "likes": likes,
+            "comments": comments,
+            "shares": shares,
+            "saves": saves,
+        }
+        if channel_id in blocks:
+            several.append(channel_id)
+            before = blocks[channel_id]
+            before.update({name: before[name] + block[name] for name in _COUNTS})
         else:
-            held[1].append(values)
-    sums = total(figures)
-    updated_at = latest([target.captured_at for target in published])
+            blocks[channel_id] = block
+        at = target.captured_at
+        if at is not None and (updated_at is None or at > updated_at):
+            updated_at = at
+    for channel_id in several:
+        _bound(blocks[channel_id])
+    totals: dict[str, Any] = {
+        "views": all_views,
+        "engagements": bounded(all_likes + all_comments + all_shares + all_saves),
+        "reach": all_reach,
+        "impressions": bounded(all_impressions),
+        "likes": all_likes,
+        "comments": all_comments,
+        "shares": all_shares,
+        "saves": all_saves,
+        # A single duration is within the column's range anyway.
+        "watch_time_seconds": whole_seconds(max(-MILLIS_MAX, min(MILLIS_MAX, all_watched))),
+    }
+    if (
+        max(all_views, all_reach, all_likes, all_comments, all_shares, all_saves) > INT64_MAX
+        or min(all_views, all_reach, all_likes, all_comments, all_shares, all_saves) < INT64_MIN
+    ):
+        _bound(totals)
     return {
         "post_id": post.post_id,
-        "totals": {
-            "views": sums[VIEWS] or 0,
-            "engagements": post_engagements(sums) or 0,
-            "reach": sums[REACH] or 0,
-            "impressions": sums[IMPRESSIONS] or 0,
-            **_interactions(sums),
-            "watch_time_seconds": whole_seconds(sums[WATCH_TIME]) or 0,
-        },
-        "channels": [
-            _channel_block(channel_id, platform, total(parts)) for channel_id, (platform, parts) in by_channel.items()
-        ],
+        "totals": totals,
+        "channels": list(blocks.values()),
         "updated_at": None if updated_at is None else iso_seconds(updated_at),
     }
 
 
-def _channel_block(channel_id: str, platform: str, sums: Values) -> dict[str, Any]:
-    return {
-        "channel_id": channel_id,
-        "platform": platform_name(platform),
-        "views": sums[VIEWS] or 0,
-        "engagements": post_engagements(sums) or 0,
-        "reach": sums[REACH] or 0,
-        **_interactions(sums),
-    }
+def _bound(sums: dict[str, Any]) -> None:
+    """Keep what was added up within 64 bits; engagements are those of the figures that are shown."""
+    sums.update({name: bounded(sums[name]) for name in _COUNTS})
+    sums["engagements"] = bounded(sums["likes"] + sums["comments"] + sums["shares"] + sums["saves"])
 
 
 def channel_insights(window: ChannelWindow) -> dict[str, Any]:
@@ -86,7 +111,10 @@ def channel_insights(window: ChannelWindow) -> dict[str, Any]:
             "views": or_zero(window.views_or_impressions),
             "engagements": or_zero(window.engagements),
             "reach": or_zero(window.values[REACH]),
-            **_interactions(window.values),
+            "likes": or_zero(window.values[LIKES]),
+            "comments": or_zero(window.values[COMMENTS]),
+            "shares": or_zero(window.values[SHARES]),
+            "saves": or_zero(window.values[SAVES]),
             "watch_time_seconds": or_zero(whole_seconds(window.values[WATCH_TIME])),
         },
         "source": window.source,
@@ -97,15 +125,6 @@ def channel_insights(window: ChannelWindow) -> dict[str, Any]:
 def without_window_bounds(reply: dict[str, Any]) -> dict[str, Any]:
     """A channel's reply without the window's bounds, which change every second; its ETag is made of the rest."""
     return {**reply, "window": reply["window"]["range"]}
-
-
-def _interactions(values: Values) -> dict[str, int]:
-    return {
-        "likes": values[LIKES] or 0,
-        "comments": values[COMMENTS] or 0,
-        "shares": values[SHARES] or 0,
-        "saves": values[SAVES] or 0,
-    }
 
 
 def platform_name(platform: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
@@ -30,18 +30,6 @@ _NO_FOLDER = "This server has no store of changes: TIDEMARK_STORE_DIR is not set
 _NO_KEYS = "Cursors can't be signed: this server has no usable TIDEMARK_SECRET_KEYS."
 
 State = PostState | ChannelState | AccountEvent
-
-
-class Written(NamedTuple):
-    """A change as JSON.
-
-    Attributes:
-        cursor: behind it.
-    """
-
-    entry: Changed
-    text: bytes
-    cursor: Cursor
 
 
 class Changes:
@@ -101,7 +89,7 @@ class Changes:
         Raises:
             ChangesUnavailable: the store can't be read any more.
         """
-        return self._texts()(cursor)
+        return self._cursor_texts()(cursor)
 
     def find(self, cursor: Cursor, limit: int, types: Sequence[str]) -> Found:
         """What changed since a cursor; nothing is awaited.
@@ -116,8 +104,8 @@ class Changes:
         except StoreUnavailable:
             raise self._unavailable() from None
 
-    async def written(self, found: Found) -> list[Written]:
-        """What was found, with its states, as JSON.
+    async def texts(self, found: Found) -> list[bytes]:
+        """What was found, with its states, each as JSON.
 
         Raises:
             ReadsUnavailable: ClickHouse does not answer.
@@ -125,15 +113,14 @@ class Changes:
         now = self._clock.now()
         states = await self._states(found, now)
         if len(found.entries) <= _ON_THE_LOOP:
-            texts = _texts_of(found.entries, states, now)
-        else:
-            texts = await self._sources.desk.run(self._workspace_id, _texts_of, found.entries, states, now)
-        return [Written(*parts) for parts in zip(found.entries, texts, found.cursors, strict=True)]
+            return _texts_of(found.entries, states, now)
+        return await self._sources.desk.run(self._workspace_id, _texts_of, found.entries, states, now)
 
     async def events(self, found: Found) -> bytes:
-        """What was found as server-sent events; raises as `written` does, or ChangesUnavailable."""
-        text_of = self._texts()
-        written = await self.written(found)
+        """What was found as server-sent events; raises as `texts` does, or ChangesUnavailable."""
+        text_of = self._cursor_texts()
+        texts = await self.texts(found)
+        written = zip(found.entries, texts, found.cursors, strict=True)
         return b"".join([render.event(entry, text, text_of(cursor)) for entry, text, cursor in written])
 
     async def _states(self, found: Found, now: int) -> dict[Changed, State]:
@@ -147,7 +134,7 @@ class Changes:
             **{entry: found.accounts[entry.id] for entry in found.entries if _is_account(entry, found)},
         }
 
-    def _texts(self) -> Callable[[Cursor], str]:
+    def _cursor_texts(self) -> Callable[[Cursor], str]:
         """Writes cursors of one instant."""
         incarnation, now = self._incarnation(), self._clock.now()
         return lambda cursor: self._cursors.written(self._workspace_id, Place(*cursor), now, incarnation)

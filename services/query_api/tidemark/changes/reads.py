@@ -92,5 +92,5 @@ async def _in_turn(sources: Sources, changes: Changes, found: Found, owner: str)
 
 
 async def _page(changes: Changes, found: Found) -> bytes:
-    written = await changes.written(found)
-    return render.page([part.text for part in written], changes.text_of(found.cursor), has_more=found.has_more)
+    texts = await changes.texts(found)
+    return render.page(texts, changes.text_of(found.cursor), has_more=found.has_more)

@@ -35,7 +35,15 @@ from services.query_api.tidemark.resources.evidence import (
     understood,
 )
 from services.query_api.tidemark.resources.reasons import channel_needs_answers, may_be_refused_apart, needs_answers
-from services.query_api.tidemark.resources.states import ChannelState, Evidence, PeriodState, PostState, TargetState
+from services.query_api.tidemark.resources.states import (
+    ChannelState,
+    Evidence,
+    PeriodState,
+    PostState,
+    TargetState,
+    new_post,
+    new_target,
+)
 from services.query_api.tidemark.resources.stored import stored_post
 
 # Targets that are still polled are asked about at least once a day; the longer time allows for late polls.
@@ -86,7 +94,7 @@ class ResourceReads:
             return {post.post_id: post for post in posts}
         # By position, which takes a fraction of the time of `_replace`; targets come last.
         targets = iter(explained)
-        return {post.post_id: PostState(*post[:-1], tuple(islice(targets, len(post.targets)))) for post in posts}
+        return {post.post_id: new_post((*post[:-1], tuple(islice(targets, len(post.targets))))) for post in posts}
 
     async def targets(self, ids: Sequence[str]) -> dict[str, TargetState]:
         """Targets by id; ids that don't exist are left out."""
@@ -234,7 +242,7 @@ class ResourceReads:
         return [
             target
             if target.channel.platform not in ranked or (target.channel.channel_id, target.target_id) in newest
-            else TargetState(*target[:-2], False, ())  # by position, as above
+            else new_target((*target[:-2], False, ()))  # by position, as above
             for target in targets
         ]
 
@@ -295,8 +303,11 @@ class ResourceReads:
                     since=self._now - _ANSWERS_SINCE,
                     limit=_MOST_ANSWERS,
                 )
-        spoke = {target.target_id: _spoke([target.register]) for target in targets}
-        return await self._evidence(rows, spoke, {target.target_id: target.post_id for target in targets}, apart)
+        # Most have no such answer.
+        answered = {row[0] for row in rows}
+        told = [target for target in targets if target.target_id in answered]
+        spoke = {target.target_id: _spoke([target.register]) for target in told}
+        return await self._evidence(rows, spoke, {target.target_id: target.post_id for target in told}, apart)
 
     async def _channel_answers(self, channels: Sequence[ChannelState]) -> dict[str, tuple[Evidence, ...]]:
         if not channels:

@@ -31,6 +31,7 @@ from schemas.metrics import (
     Values,
     post_engagement_rate,
 )
+from schemas.registers import Register
 from services.platforms import all_platforms, polled_metrics
 from services.platforms.base import Outcome
 from services.query_api.tidemark.resources.due import has_ended, is_published
@@ -48,6 +49,7 @@ _INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 _RATE_BASES = (IMPRESSIONS, REACH, VIEWS)
 _BITS = tuple([1 << metric for metric in range(len(POST_NAMES))])
 _NONES = (None,) * len(POST_NAMES)
+_ALL = sum(_BITS)
 
 
 class Reason(StrEnum):
@@ -94,16 +96,22 @@ def needs_answers(target: TargetState, now: int) -> bool:
     awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
     if not awaited or not is_published(target) or has_ended(target, now):
         return False
-    return awaited & _nulls(target.register.values) != 0
+    return awaited & _unknown(target.register) != 0
 
 
 def may_be_refused_apart(target: TargetState) -> bool:
     """Whether a figure of a target is unknown that its platform refuses of single posts within a good answer."""
-    known = all_platforms().get(target.channel.platform)
-    return known is not None and any(
-        target.register.values[metric] is None and stamp_of(target.register, metric) is None
-        for metric in map(POST_NAMES.index, known.facts.refused_apart)
-    )
+    apart = _refused_apart(target.channel.platform)
+    if not apart:
+        return False
+    return apart & ~spoken_of(target.register) & _unknown(target.register) != 0
+
+
+@lru_cache(maxsize=64)
+def _refused_apart(platform: str) -> int:
+    """The figures that a platform refuses of single posts, as a bit mask; 0 for an unknown platform."""
+    known = all_platforms().get(platform)
+    return 0 if known is None else sum(1 << POST_NAMES.index(name) for name in known.facts.refused_apart)
 
 
 class Reasons(dict[str, Reason]):
@@ -125,9 +133,10 @@ def target_reasons(target: TargetState, now: int) -> Reasons:
 
 def rated_target_reasons(target: TargetState, now: int, *, is_rated: bool) -> Reasons:
     """The same where it is known whether the target has an engagement rate."""
-    awaited = polled_metrics(target.channel.platform) & ~spoken_of(target.register)
+    register = target.register
+    awaited = polled_metrics(target.channel.platform) & ~spoken_of(register)
     unspoken = _unspoken(target, now) if awaited else Reason.NOT_SUPPORTED
-    return _target_reasons(_nulls(target.register.values), awaited, unspoken, not is_rated)
+    return _target_reasons(_unknown(register), awaited, unspoken, not is_rated)
 
 
 @lru_cache(maxsize=4096)
@@ -152,6 +161,15 @@ def _target_reasons(nulls: int, awaited: int, unspoken: Reason, is_unrated: bool
         # All known bases are zero or less, so there is no divisor yet.
         reasons[ENGAGEMENT_RATE] = first(found.get(metric, Reason.PENDING) for metric in _RATE_BASES)
     return reasons
+
+
+def _unknown(register: Register) -> int:
+    """The unknown figures of a register, as a bit mask."""
+    values, spoken = register.values, spoken_of(register)
+    # Mostly those that no answer held, which are all unknown: then they need only be counted.
+    if values.count(None) + spoken.bit_count() == len(_BITS):
+        return _ALL & ~spoken
+    return _nulls(values)
 
 
 def _nulls(values: Values) -> int:

@@ -13,19 +13,17 @@ from typing import Any
 from orjson import Fragment
 
 from schemas.metrics import (
-    AVG_WATCH_TIME,
     CHANNEL_METRICS,
+    CHANNEL_NAMES,
     IMPRESSIONS,
     NO_CHANNEL_VALUES,
-    POST_METRICS,
-    POST_NAMES,
     REACH,
     VIEWS,
-    WATCH_TIME,
     Metric,
     Values,
     engagement_rate,
     post_engagements,
+    rated,
     total,
     total_engagement_rate,
 )
@@ -58,10 +56,18 @@ def post(state: PostState, now: int, speed: float | None, *, is_written: bool = 
     dues: list[Due | None] = []
     targets: list[dict[str, Any]] = []
     captured_at: int | None = None
+    engaged_in_all = shown_in_all = 0
     for target in state.targets:
         _, values, at = target.register
-        figures = post_metrics(values)
-        of_target = rated_target_reasons(target, now, is_rated=figures[ENGAGEMENT_RATE] is not None)
+        pair = rated(values)
+        if pair is None:
+            figures = _post_metrics(values, post_engagements(values), None)
+        else:
+            engaged, base = pair
+            figures = _post_metrics(values, engaged, engaged / base)
+            engaged_in_all += engaged
+            shown_in_all += base
+        of_target = rated_target_reasons(target, now, is_rated=pair is not None)
         due = None if speed is None else target_due(target, now, speed)
         parts.append(values)
         reasons.append(of_target)
@@ -70,19 +76,27 @@ def post(state: PostState, now: int, speed: float | None, *, is_written: bool = 
         if at is not None and (captured_at is None or at > captured_at):
             captured_at = at
     values = total(parts)
-    metrics = targets[0]["metrics"] if len(targets) == 1 else total_metrics(parts, values)
+    if len(targets) == 1:
+        metrics = targets[0]["metrics"]
+    else:
+        # As `total_engagement_rate` has it.
+        rate = engaged_in_all / shown_in_all if shown_in_all else None
+        metrics = _post_metrics(values, post_engagements(values), rate)
     of_post = post_reasons(values, metrics[ENGAGEMENT_RATE], reasons)
-    return {
+    shown: dict[str, Any] = {
         "id": state.post_id,
         "status": state.status,
         "created_at": time(state.created_at),
         "published_at": time(state.published_at),
         "updated_at": time(state.updated_at),
-        **_polled(captured_at, None if speed is None else _next(dues), now),
-        "metrics": metrics,
-        "reasons": of_post.written if is_written else of_post,
-        "targets": targets,
+        "captured_at": time(captured_at),
     }
+    if speed is not None:
+        shown.update(_polled(captured_at, _next(dues), now))
+    shown["metrics"] = metrics
+    shown["reasons"] = of_post.written if is_written else of_post
+    shown["targets"] = targets
+    return shown
 
 
 def target(state: TargetState, now: int, speed: float | None) -> dict[str, Any]:
@@ -104,7 +118,7 @@ def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any
         "status": held.status,
         "updated_at": time(held.updated_at),
         **_polled(max(captured, default=None), None if speed is None else channel_due(state, speed), now),
-        "metrics": _figures(CHANNEL_METRICS, values),
+        "metrics": _channel_metrics(values),
         "reasons": channel_reasons(state, values),
         "periods": [_period(period) for period in _shown(state.periods)],
     }
@@ -113,24 +127,31 @@ def channel(state: ChannelState, now: int, speed: float | None) -> dict[str, Any
 def _target(
     state: TargetState, metrics: Mapping[str, Any], reasons: Mapping[str, Reason] | Fragment, due: Due | None, now: int
 ) -> dict[str, Any]:
-    return {
-        "id": state.target_id,
-        "post_id": state.post_id,
-        "channel_id": state.channel.channel_id,
-        "platform": state.channel.platform,
-        "post_type": state.post_type,
-        "status": state.status,
-        "external_id": state.external_id or None,
-        "permalink": state.permalink,
-        "content": state.content,
-        "published_at": time(state.published_at),
-        "is_story": state.is_story,
-        "parent_target_id": state.parent_target_id,
-        "origin": state.origin,
-        **_polled(state.register.captured_at, due, now),
-        "metrics": metrics,
-        "reasons": reasons,
+    (
+        target_id, post_id, channel, post_type, status, external_id, permalink, published_at, is_story,
+        parent_target_id, _, (_, _, captured_at), content, origin, _, _,
+    ) = state  # fmt: skip
+    shown: dict[str, Any] = {
+        "id": target_id,
+        "post_id": post_id,
+        "channel_id": channel.channel_id,
+        "platform": channel.platform,
+        "post_type": post_type,
+        "status": status,
+        "external_id": external_id or None,
+        "permalink": permalink,
+        "content": content,
+        "published_at": time(published_at),
+        "is_story": is_story,
+        "parent_target_id": parent_target_id,
+        "origin": origin,
+        "captured_at": time(captured_at),
     }
+    if due is not None:
+        shown.update(_polled(captured_at, due, now))
+    shown["metrics"] = metrics
+    shown["reasons"] = reasons
+    return shown
 
 
 def _polled(captured_at: int | None, due: Due | None, now: int) -> dict[str, Any]:
@@ -177,47 +198,63 @@ def _period(state: PeriodState) -> dict[str, Any]:
         "period_start": time(state.start),
         "period_end": time(state.end),
         "captured_at": time(state.register.captured_at),
-        "metrics": _figures(CHANNEL_METRICS, state.register.values),
+        "metrics": _channel_metrics(state.register.values),
     }
 
 
 def post_metrics(values: Values) -> dict[str, Any]:
     """Post figures by column, with engagements and engagement rate."""
-    figures: dict[str, Any] = dict(zip(POST_NAMES, values, strict=True))
-    # Most posts have no durations.
-    if values[WATCH_TIME] is not None or values[AVG_WATCH_TIME] is not None:
-        figures = _figures(POST_METRICS, values)
-    engaged = figures[ENGAGEMENTS] = post_engagements(values)
-    figures[ENGAGEMENT_RATE] = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
-    return figures
+    engaged = post_engagements(values)
+    rate = engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])
+    return _post_metrics(values, engaged, rate)
 
 
-def total_metrics(parts: Sequence[Values], values: Values | None = None) -> dict[str, Any]:
-    """Totals over targets by column, with engagements and engagement rate.
-
-    Args:
-        values: their sums, where somebody has them.
-    """
-    figures = post_metrics(total(parts) if values is None else values)
-    figures[ENGAGEMENT_RATE] = total_engagement_rate(parts)
-    return figures
+def total_metrics(parts: Sequence[Values]) -> dict[str, Any]:
+    """Totals over targets by column, with engagements and engagement rate."""
+    values = total(parts)
+    return _post_metrics(values, post_engagements(values), total_engagement_rate(parts))
 
 
-def _figures(metrics: Sequence[Metric], values: Values) -> dict[str, Any]:
-    # By name at once: readers of changes are shown hundreds of thousands of these.
-    names, durations = _NAMES[metrics is CHANNEL_METRICS]
-    figures: dict[str, Any] = dict(zip(names, values, strict=True))
-    for name in durations:
+def _post_metrics(values: Values, engaged: int | None, rate: float | None) -> dict[str, Any]:
+    # The names of POST_METRICS, written out: readers of changes are shown hundreds of thousands of these, and to put
+    # names and figures together takes three times as long.
+    (
+        views, impressions, reach, likes, dislikes, comments, shares, quotes, saves, clicks, other_clicks,
+        profile_clicks, follows, video_views, watch_time, avg_watch_time, poll_votes,
+    ) = values  # fmt: skip
+    return {
+        "views": views,
+        "impressions": impressions,
+        "reach": reach,
+        "likes": likes,
+        "dislikes": dislikes,
+        "comments": comments,
+        "shares": shares,
+        "quotes": quotes,
+        "saves": saves,
+        "clicks": clicks,
+        "other_clicks": other_clicks,
+        "profile_clicks": profile_clicks,
+        "follows": follows,
+        "video_views": video_views,
+        "watch_time_seconds": None if watch_time is None else watch_time / 1000,
+        "avg_watch_time_seconds": None if avg_watch_time is None else avg_watch_time / 1000,
+        "poll_votes": poll_votes,
+        ENGAGEMENTS: engaged,
+        ENGAGEMENT_RATE: rate,
+    }
+
+
+def _channel_metrics(values: Values) -> dict[str, Any]:
+    figures: dict[str, Any] = dict(zip(CHANNEL_NAMES, values, strict=True))
+    for name in _CHANNEL_DURATIONS:
         value = figures[name]
         if value is not None:
             figures[name] = value / 1000
     return figures
 
 
-_NAMES = [
-    (tuple(metric.name for metric in metrics), tuple(metric.name for metric in metrics if metric.is_duration))
-    for metrics in (POST_METRICS, CHANNEL_METRICS)
-]
+_CHANNEL_DURATIONS = tuple(metric.name for metric in CHANNEL_METRICS if metric.is_duration)
 
 
 def figure(metric: Metric, value: int | None) -> int | float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from schemas.events import CatalogChannel, TargetOrigin
 from schemas.registers import Register, Stamp
@@ -57,6 +58,11 @@ class TargetState(NamedTuple):
     evidence: tuple[Evidence, ...] = ()
 
 
+# A tuple's own constructor takes half the time of the class's.
+new_target: Callable[[tuple[Any, ...]], TargetState] = partial(tuple.__new__, TargetState)
+"""A target of all of its fields in order."""
+
+
 class PostState(NamedTuple):
     """A post and its targets in order, without those that are deleted or on a deleted channel. Instants in ms.
 
@@ -69,6 +75,10 @@ class PostState(NamedTuple):
     published_at: int | None
     updated_at: int
     targets: tuple[TargetState, ...]
+
+
+new_post: Callable[[tuple[Any, ...]], PostState] = partial(tuple.__new__, PostState)
+"""A post of all of its fields in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -518,3 +519,49 @@ async def test_a_store_goes_on_where_the_message_that_it_took_last_was_compacted
         assert store.folder.current() == number, "it is the store of before"
         with store.view() as view:
             assert likes(view, "p2") == 8
+
+
+async def test_reads_of_one_turn_share_a_snapshot_that_ends_with_it(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        first = store.of_turn()
+        assert store.of_turn() is first
+        await asyncio.sleep(0)
+        assert store.of_turn() is not first
+
+
+async def test_whoever_looks_has_the_rest_of_the_turn_see_what_was_written(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        environment = store.environment
+        assert environment is not None
+        store.look()
+        before = store.of_turn()
+        with environment.writing() as txn:
+            txn.put(b"new", b"1", db=environment.databases[layout.META])
+        assert store.of_turn() is before
+        store.look()
+        assert store.of_turn() is not before
+
+
+async def test_the_snapshot_of_a_turn_ends_before_another_begins(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        before = store.of_turn()
+        with store.view() as view:
+            # A reader takes a larger map where a snapshot begins.
+            assert likes(view, "p2") == 2
+        assert store.of_turn() is not before
+
+
+async def test_the_snapshot_of_a_turn_is_let_go_of_when_the_environment_is_damaged(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        store.of_turn()
+        store.damaged("a test says so")
+        with pytest.raises(StoreUnavailable):
+            store.of_turn()
