@@ -188,6 +188,8 @@ def operators_figures(status: Any, accounts: Any) -> dict[tuple[str, str, str], 
         for one in held.get("refused_shapes", []):
             known["refused", f"{one['platform']}/{one['shape']}/{one['outcome']}", "channels"] = one["channels"]
         for platform, one in held.get("platforms", {}).items():
+            # A platform without a budget has no figure of what is left.
+            known |= {("money", platform, key): None for key in ("money_left_usd", "spending_forecast_usd")}
             for key, value in one.items():
                 parts = value.items() if isinstance(value, dict) else ()
                 known |= {("platform", platform, f"{key}.{part}"): count for part, count in parts}

@@ -72,7 +72,7 @@ function Redrive({ session, reason, onSent }) {
     ${held.count && messages === 0 && html`<p role="status">There is no message to send any more.</p>`}
     ${messages > 0 && html`<div class="ask" role="group" aria-label=${`Send the messages of ${reason} again`}>
       <p><strong>Send <${Counted} metric="messages" value=${held.count.messages} one="message" /> to the aggregators again?</strong> Do this once the cause is mended; else they become dead letters again.</p>
-      <${Button} class="primary" onClick=${() => send(false)} isOff=${held.isBusy}>${held.isBusy ? "Sending" : html`Send <${Counted} metric="messages" value=${held.count.messages} one="message" />`}<//>
+      <${Button} class="primary" onClick=${() => send(false)} isOff=${held.isBusy}>${held.isBusy ? "Sending" : html`<span>Send <${Counted} metric="messages" value=${held.count.messages} one="message" /></span>`}<//>
       <${Button} place=${cancel} onClick=${() => hold({})} isOff=${held.isBusy}>Cancel<//>
     </div>`}
     ${held.error && html`<${Problem} error=${held.error} isOnce what="The dead letters" />`}
