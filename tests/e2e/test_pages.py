@@ -16,6 +16,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import AXE, CHROMIUM, MISSING, Browsing, signed_in
 from tests.support.pages import new_key, show
+from tests.support.served_pages import operators_figures
 from tests.support.tidemark import RawPublisher, Tidemark
 from tests.support.waiting import wait_until
 
@@ -624,36 +625,24 @@ def test_operators_see_what_the_admin_api_says(open_window: Callable[..., Window
     problems: dict[Any, Any] = {}
 
     def agrees() -> bool:
-        with page.expect_response("**/admin/v1/status") as told:
+        with (
+            page.expect_response("**/admin/v1/status") as told,
+            page.expect_response("**/admin/v1/accounts") as listed,
+        ):
             page.reload()
-        status = json.loads(told.value.text(), parse_float=str, parse_int=str)
+        status, accounts = (json.loads(reply.value.text(), parse_float=str, parse_int=str) for reply in (told, listed))
         settled(page)
-        known = {
-            ("table", one["name"], key): one[key]
-            for one in status["clickhouse"]["tables"]
-            for key in ("rows", "parts", "disk_bytes")
-        }
-        known |= {("lag", f"{one['topic']}/{one['partition']}", "lag"): one["lag"] for one in status["kafka"]["lag"]}
-        known |= {
-            ("service", service, "memory_bytes"): held.get("memory_bytes")
-            for service, held in status["services"].items()
-        }
-        for held in status["services"].values():
-            for platform, one in held.get("platforms", {}).items():
-                known |= {("platform", platform, key): value for key, value in one.items()}
-                known |= {("money", platform, key): value for key, value in one.items()}
-                spent = one.get("spent_usd_by_workspace", {})
-                known |= {("spent", workspace, "spent_usd"): value for workspace, value in spent.items()}
-        held = figures(page)
+        known = operators_figures(status, accounts)
+        held = {at: shown for at, (shown, _) in figures(page).items() if at[0] != "letters"}
         problems.clear()
         problems.update(
             {
-                at: (shown, known[at])
-                for at, (shown, _) in held.items()
-                if at in known and shown != ("" if known[at] is None else known[at])
+                at: (shown, known.get(at, "unknown"))
+                for at, shown in held.items()
+                if at not in known or shown != (known[at] or "")
             }
         )
-        return not problems and (name not in ("health", "platforms") or len(set(held) & set(known)) > 10)
+        return not problems and len(held) > {"health": 30, "platforms": 10, "ops-accounts": 2}.get(name, -1)
 
     wait_until(agrees, 60, lambda: f"the page and the API agree; they differ at {problems}")
     if name == "health":

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import uvicorn
 from playwright.sync_api import Page, Route, expect
 
 from schemas.events import DeadLetter
@@ -20,13 +16,14 @@ from services.aggregator.dead_letters import Filter, Found, Listed, Origin
 from services.aggregator.redrive import Redriven
 from services.runtime.clock import SystemClock
 from tests.support.browser import CHROMIUM, MISSING, Browsing, signed_in
-from tests.support.query_api import ADMIN_KEY, fake_api
-from tests.support.waiting import wait_until
+from tests.support.query_api import ADMIN_KEY
+from tests.support.served_pages import CHANNEL, SCRIPT, serving, unpolled
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
 WAIT_MS = 20_000
-SCRIPT = "</pre><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+# More than a number of JavaScript can hold.
+LONG = 9_007_199_254_740_993
 
 
 class Topics:
@@ -52,7 +49,7 @@ class Topics:
         ]
 
     def with_payloads(self, letters: Sequence[Listed]) -> list[tuple[Listed, Any]]:
-        return [(entry, {"body": SCRIPT}) for entry in letters]
+        return [(entry, {"body": SCRIPT, "id": LONG, "rate": 1.0}) for entry in letters]
 
     def redrive(self, wanted: Filter, *, is_dry: bool) -> Redriven:
         done = Redriven(by_reason={"body_not_json": 4})
@@ -70,18 +67,8 @@ class Topics:
 def served() -> Iterator[tuple[str, Topics]]:
     """The query API over fakes at an address, and its dead letters."""
     topics = Topics()
-    app = fake_api(letters=topics).app
-    assert app is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
-        free.listen()
-        thread = threading.Thread(target=server.run, args=([free],), daemon=True)
-        thread.start()
-        wait_until(lambda: server.started, 20, lambda: "the server started")
-        yield f"http://127.0.0.1:{free.getsockname()[1]}", topics
-        server.should_exit = True
-        thread.join(20)
+    with serving(topics) as origin:
+        yield origin, topics
 
 
 def test_letters_are_shown_as_text_and_sent_again_only_after_a_question(served: tuple[str, Topics]) -> None:
@@ -96,82 +83,29 @@ def test_letters_are_shown_as_text_and_sent_again_only_after_a_question(served: 
         expect(card.locator("details")).to_have_count(3)
         card.locator("summary").first.click()
         expect(card.locator("pre").first).to_contain_text("<script>window.hacked=1</script>")
+        expect(card.locator("pre").first).to_contain_text(f'"id": {LONG},\n  "rate": 1.0\n')
         assert page.evaluate("window.hacked") is None
-        card.get_by_role("button", name="Send again…").click()
+        # Two Enters in a row ask and cancel, and the focus is where it was.
+        opener = card.get_by_role("button", name="Send again…")
+        opener.focus()
+        page.keyboard.press("Enter")
         sends = card.get_by_role("button", name="Send 4 messages")
-        expect(sends).to_be_focused()
-        card.get_by_role("button", name="Cancel").click()
+        expect(sends).to_be_visible()
+        expect(card.get_by_role("button", name="Cancel")).to_be_focused()
+        page.keyboard.press("Enter")
         expect(sends).to_have_count(0)
+        expect(opener).to_be_focused()
         assert not topics.sent
-        card.get_by_role("button", name="Send again…").click()
+        opener.click()
         sends.click()
         done = page.locator("[data-kind=redriven]")
         expect(done).to_contain_text("Sent 4 of 4 messages again")
+        expect(done).to_be_focused()
         expect(done.locator("[data-metric=sent_as_received]")).to_have_attribute("data-value", "3")
         expect(done.locator("[data-metric=sent_as_kept]")).to_have_attribute("data-value", "1")
         expect(card.locator("[data-metric=redriven]")).to_have_attribute("data-value", "4")
         assert [wanted.reasons for wanted in topics.sent] == [frozenset({"body_not_json"})]
         assert {address[: len(origin)] for address in asked} == {origin}
-
-
-# A channel and a post that nothing is known of yet.
-NEXT_POLL_AT = "in 12 minutes from when the page asks"
-METRICS = ("followers", "following", "posts_count", "reach", "profile_views", "engagements", "likes", "views")
-UNPOLLED = {
-    "captured_at": None,
-    "next_poll_at": NEXT_POLL_AT,
-    "metrics": dict.fromkeys(METRICS),
-    "reasons": dict.fromkeys(METRICS, "pending"),
-}
-CHANNEL: dict[str, Any] = {
-    "id": "c1",
-    "platform": "x",
-    "username": SCRIPT,
-    "status": "active",
-    "periods": [],
-    **UNPOLLED,
-}
-TARGET: dict[str, Any] = {
-    "id": "t1",
-    "channel_id": "c1",
-    "platform": "x",
-    "content": SCRIPT,
-    "permalink": "javascript:window.hacked=1",
-}
-POST: dict[str, Any] = {
-    "id": "p1",
-    "status": "published",
-    "published_at": NEXT_POLL_AT,
-    "targets": [{**TARGET, **UNPOLLED}],
-    **UNPOLLED,
-}
-EVENTS = [
-    {"type": "account.recovered", "occurred_at": "2026-06-02T10:00:00Z", "reason": None},
-    {"type": "account.token_expired", "occurred_at": "2026-06-01T09:00:00Z", "reason": "token_revoked"},
-]
-NONE = {"value": None, "previous": None, "change": None}
-
-
-def unpolled(route: Route) -> None:
-    """What the API answers of a workspace before its first poll."""
-    path = route.request.url.partition("/tidemark/v1/")[2].partition("?")[0]
-    if path == "stream":
-        return route.fulfill(status=503, body="{}")
-    found: dict[str, Any] = {
-        "channels": {"data": [CHANNEL], "next_cursor": None},
-        "channels/c1": CHANNEL,
-        "channels/c1/events": {"data": EVENTS},
-        "posts": {"data": [POST], "next_cursor": None},
-        "posts/p1": POST,
-        "top/posts": {"data": [], "next_cursor": None},
-        "totals": {"metrics": dict.fromkeys(METRICS, NONE)},
-    }
-    points = {"points": [{"start": "2026-06-01T00:00:00Z", "end": "2026-06-02T00:00:00Z"}]}
-    windows = {"metrics": dict.fromkeys(METRICS), "sources": {}}
-    body = found.get(path, points if path.endswith("series") else windows)
-    next_poll_at = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
-    text = json.dumps(body).replace(NEXT_POLL_AT, next_poll_at)
-    return route.fulfill(body=text, content_type="application/json")
 
 
 def complaints_of(page: Page) -> list[str]:

@@ -2,6 +2,10 @@
 import { useEffect, useState } from "./view.js";
 
 const CHANGED = "tidemark:address";
+// How long a view may take until it is as long as it was when somebody left it.
+const LONGEST_RETURN_MS = 10_000;
+const OWN_WAY = ["wheel", "touchmove", "keydown", "pointerdown"];
+const ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 // Channels may be named with commas between them, or one by one.
 export function parameters() {
@@ -9,6 +13,12 @@ export function parameters() {
   const channels = query.getAll("channels").join();
   return { ...Object.fromEntries(query), ...(channels ? { channels } : {}) };
 }
+
+// Whether a text can be the id of something in a path of the API. A browser takes "." and ".." out of each path.
+export const isId = (text) => ID.test(text) && text !== "." && text !== "..";
+
+// What a view is about: all else in an address says how to show it.
+export const placeOf = (held) => `${held.view ?? ""}/${held.post ?? ""}/${held.channel ?? ""}`;
 
 // The address of the same page with some parameters changed; null or "" takes a parameter away.
 export function addressWith(changes, base = parameters()) {
@@ -20,22 +30,69 @@ export function addressWith(changes, base = parameters()) {
   return text ? `${location.pathname}?${text}` : location.pathname;
 }
 
+// How far each entry of the history was scrolled. The browser's own memory fails: a view is short until its answers come.
+const scrolled = new Map();
+let made = 0;
+let returning = null;
+let isBack = false;
+const newEntry = () => `${performance.timeOrigin}/${(made += 1)}`;
+let entry = history.state?.entry ?? newEntry();
+
+// Whether the view was reached by Back or Forward.
+export const wasReturned = () => isBack;
+
 export function go(address, { replaces = false } = {}) {
-  history[replaces ? "replaceState" : "pushState"](null, "", address);
+  const before = placeOf(parameters());
+  returning?.();
+  isBack = false;
+  if (!replaces) {
+    scrolled.set(entry, scrollY);
+    entry = newEntry();
+  }
+  history[replaces ? "replaceState" : "pushState"]({ entry }, "", address);
   dispatchEvent(new Event(CHANGED));
+  if (placeOf(parameters()) !== before) scrollTo(0, 0);
 }
 
-// Follows links of the page without loading it anew.
+// Scrolls as the view grows, until all of it is there, or somebody scrolls or types.
+function scrollBack(to) {
+  returning?.();
+  const until = performance.now() + LONGEST_RETURN_MS;
+  let frame = 0;
+  const stop = () => {
+    cancelAnimationFrame(frame);
+    OWN_WAY.forEach((name) => removeEventListener(name, stop, true));
+    returning = null;
+  };
+  const step = () => {
+    scrollTo(0, to);
+    if (!document.querySelector("main .loading") || performance.now() > until) stop();
+    else frame = requestAnimationFrame(step);
+  };
+  OWN_WAY.forEach((name) => addEventListener(name, stop, { capture: true, passive: true }));
+  returning = stop;
+  frame = requestAnimationFrame(step);
+}
+
+// Follows links of the page without loading it anew, and keeps how far each view was scrolled.
 export function followLinks() {
   addEventListener("click", (event) => {
     const link = event.target.closest?.("a[href]");
     if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
     if (link.target || link.origin !== location.origin || link.pathname !== location.pathname) return;
     event.preventDefault();
-    const moves = parameters().view !== Object.fromEntries(new URLSearchParams(link.search)).view;
     go(link.pathname + link.search);
-    if (moves) scrollTo(0, 0);
   });
+  history.scrollRestoration = "manual";
+  if (history.state?.scrolled) scrollBack(history.state.scrolled);
+  history.replaceState({ entry }, "");
+  addEventListener("scroll", () => returning || scrolled.set(entry, scrollY), { passive: true });
+  addEventListener("popstate", (event) => {
+    isBack = true;
+    entry = event.state?.entry ?? newEntry();
+    scrollBack(scrolled.get(entry) ?? event.state?.scrolled ?? 0);
+  });
+  addEventListener("pagehide", () => history.replaceState({ entry, scrolled: scrollY }, ""));
 }
 
 export function useParameters() {

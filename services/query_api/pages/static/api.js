@@ -1,31 +1,10 @@
 // Reads the API with the key of this tab. The key is kept in the tab's session storage and sent in the header only.
+import { read } from "./digits.js";
 import { useEffect, useRef, useState } from "./view.js";
 
 const LONGEST_WAIT_SECONDS = 60;
 // Of 500 rows each.
 const MOST_PAGES = 20;
-
-// A number that JavaScript would write in other digits than the API did.
-class Exact extends Number {
-  constructor(value, source) {
-    super(value);
-    this.source = source;
-  }
-}
-
-export function read(text) {
-  return JSON.parse(text, (_, value, context) =>
-    typeof value === "number" && context?.source !== undefined && String(value) !== context.source
-      ? new Exact(value, context.source)
-      : value,
-  );
-}
-
-// A value in the API's own digits; "" for null.
-export function exact(value) {
-  if (value === null || value === undefined) return "";
-  return value instanceof Exact ? value.source : String(value);
-}
 
 export class Refused extends Error {
   constructor(status, problem, retryAfter) {
@@ -41,6 +20,8 @@ export class Session {
     this.name = name;
     this.onRefused = () => {};
     this.isLimited = false;
+    // What views keep of answers beyond their own life; of one key only.
+    this.kept = new Map();
   }
 
   get key() {
@@ -53,6 +34,8 @@ export class Session {
 
   set key(value) {
     this.held = value;
+    this.kept.clear();
+    this.isLimited = false;
     try {
       if (value === null) sessionStorage.removeItem(this.name);
       else sessionStorage.setItem(this.name, value);
@@ -82,11 +65,21 @@ export class Session {
     return { data };
   }
 
+  // An answer with its text, for digits that an object can't hold.
+  async text(path, signal) {
+    const { body, text } = await this.told(path, { signal });
+    return { body, text };
+  }
+
   post(path, body) {
     return this.ask(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
   }
 
   async ask(path, options) {
+    return (await this.told(path, options)).body;
+  }
+
+  async told(path, options) {
     let reply;
     try {
       reply = await this.fetch(path, options);
@@ -108,7 +101,7 @@ export class Session {
       if (reply.status === 401 || reply.status === 403) this.onRefused(refused);
       throw refused;
     }
-    return body;
+    return { body, text };
   }
 }
 
@@ -121,15 +114,34 @@ export function withQuery(path, asked) {
   return text ? `${path}?${text}` : path;
 }
 
+const NOTHING = { wanted: null, place: null, addresses: {}, data: {}, errors: {}, times: {} };
+// After these an old answer is no answer any more.
+const GONE = [401, 403, 404];
+
+// What is still right for new addresses: answers at the same addresses, and all while the page's own address stays the same.
+// Then only the clock moved what is asked, and the old answers are shown until the new ones come.
+function kept(held, addresses, place) {
+  const names = Object.keys(addresses).filter(
+    (name) => held.place === place || JSON.stringify(held.addresses[name]) === JSON.stringify(addresses[name]),
+  );
+  const of = (values) => Object.fromEntries(names.filter((name) => name in values).map((name) => [name, values[name]]));
+  return { data: of(held.data), errors: of(held.errors), times: of(held.times) };
+}
+
+const without = (values, name) => Object.fromEntries(Object.entries(values).filter(([other]) => other !== name));
+
 // The answers at some addresses. While new ones are read, the old ones stay; after a failure they are asked again.
 // Answers that take longer than changes come are waited for, and only then asked anew: else none would ever arrive.
-// Args: addresses by name, of all pages of a list as { rows: address }; tick: a number that changes when the data may have changed.
+// Args: addresses by name, of all pages of a list as { rows: address }, of an answer with its text as { text: address };
+// tick: a number that changes when the data may have changed. Returns data, errors and times (ms, of the last answer) by name.
 export function useAnswers(session, addresses, tick = 0) {
   const wanted = JSON.stringify(addresses);
-  const [held, hold] = useState({ wanted: null, data: {}, errors: {}, isLoading: true });
+  const place = location.search;
+  const [held, hold] = useState(NOTHING);
   const round = useRef(null);
+  useEffect(() => hold((before) => (before.wanted === wanted ? { ...before, place } : before)), [place]);
   useEffect(() => {
-    round.current = { ...followed(session, addresses, wanted, hold), tick };
+    round.current = { ...followed(session, addresses, { wanted, place }, hold), tick };
     return () => round.current.stop();
   }, [session, wanted]);
   useEffect(() => {
@@ -138,42 +150,53 @@ export function useAnswers(session, addresses, tick = 0) {
     round.current.tick = tick;
     round.current.again();
   }, [tick]);
-  return held.wanted === wanted ? held : { wanted, data: {}, errors: {}, isLoading: true };
+  return held.wanted === wanted ? held : { ...kept(held, addresses, place), isLoading: true };
 }
 
 // Asks the addresses now, and once more whenever `again` is called; never twice at the same time.
-function followed(session, addresses, wanted, hold) {
+function followed(session, addresses, { wanted, place }, hold) {
   const stopping = new AbortController();
   const names = Object.keys(addresses);
   let timer = null;
   let left = 0;
   let isStale = false;
+  const asked = (address) => {
+    if (address.rows) return session.rows(address.rows, stopping.signal);
+    return address.text ? session.text(address.text, stopping.signal) : session.get(address, stopping.signal);
+  };
   const ask = () => {
     clearTimeout(timer);
     isStale = false;
     left = names.length;
-    const data = {};
-    const errors = {};
-    hold((before) => ({ ...(before.wanted === wanted ? before : { wanted, data, errors }), isLoading: left > 0 }));
+    const failures = [];
+    hold((before) => ({
+      ...(before.wanted === wanted ? before : { wanted, place, addresses, ...kept(before, addresses, place) }),
+      isLoading: left > 0,
+    }));
     for (const name of names) {
-      const { rows } = addresses[name];
-      (rows ? session.rows(rows, stopping.signal) : session.get(addresses[name], stopping.signal))
+      asked(addresses[name])
         .then(
-          (body) => (data[name] = body),
-          (error) => (errors[name] = error),
+          (body) => (before) => ({
+            data: { ...before.data, [name]: body },
+            errors: without(before.errors, name),
+            times: { ...before.times, [name]: Date.now() },
+          }),
+          (error) => {
+            failures.push(error);
+            return (before) => ({
+              data: GONE.includes(error.status) ? without(before.data, name) : before.data,
+              errors: { ...before.errors, [name]: error },
+            });
+          },
         )
-        .then(() => {
+        .then((changed) => {
           if (stopping.signal.aborted) return;
           left -= 1;
-          hold((before) => ({
-            wanted,
-            data: { ...(before.wanted === wanted ? before.data : {}), ...data },
-            errors: { ...errors },
-            isLoading: left > 0,
-          }));
+          const isLoading = left > 0;
+          hold((before) => ({ ...before, ...changed(before), isLoading }));
           if (left > 0) return;
           if (isStale) ask();
-          else retryLater(Object.values(errors));
+          else retryLater(failures);
         });
     }
   };

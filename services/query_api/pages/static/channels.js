@@ -2,10 +2,11 @@
 import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Choice, Empty, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
+import { exact } from "./digits.js";
+import { Ago, Button, Card, Choice, Due, Empty, Figure, Fresh, Loading, Name, NO_CHANNEL, Platform, Problems, Title, useTitle, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html, useState } from "./view.js";
-import { ago, fewWords, label, STATUSES, when } from "./words.js";
+import { fewWords, label, STATUSES, when } from "./words.js";
 
 const OWN = ["followers", "following", "posts_count", "views", "impressions", "reach", "profile_views", "engagements", "likes", "comments", "shares", "saves", "watch_time_seconds"];
 const LISTED = ["followers", "following", "posts_count", "reach", "profile_views"];
@@ -27,19 +28,20 @@ export function Status({ status }) {
   return html`<span class=${`badge ${status === "active" ? "good" : "warn"}`}>${text}</span>`;
 }
 
-export function Channels({ session, held, tick, channels, isLoading }) {
+export function Channels({ session, held, tick, channels, isLoading, listErrors }) {
   if (held.channel) return html`<${Channel} session=${session} held=${held} tick=${tick} id=${held.channel} />`;
   return html`
-    <div class="title"><h1>Channels</h1></div>
+    <${Title} text="Channels" />
+    <${Problems} errors=${listErrors} />
     ${isLoading && !channels.length && html`<${Loading} lines=${6} />`}
     ${channels.length > 0 && html`<div class="scroll card" tabindex="0" role="group" aria-label="Table"><table data-endpoint="channels">
       <thead><tr><th scope="col">Account</th><th scope="col">State</th>${LISTED.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}<th scope="col">As of</th><th scope="col">Next poll</th></tr></thead>
       <tbody>${channels.map((one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
-        <th scope="row"><a href=${addressWith({ channel: one.id })}><${Platform} name=${one.platform} /> ${one.username || one.id}</a></th>
+        <th scope="row"><a href=${addressWith({ channel: one.id })}><${Platform} name=${one.platform} /> <${Name} of=${one} /></a></th>
         <td><${Status} status=${one.status} /></td>
         ${LISTED.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${one.metrics[name]} reason=${one.reasons[name]} /></td>`)}
-        <td class="quiet">${ago(one.captured_at)}</td>
-        <td class="quiet">${one.next_poll_at ? (new Date(one.next_poll_at) < Date.now() ? "due" : ago(one.next_poll_at)) : "none"}</td>
+        <td class="quiet"><${Ago} at=${one.captured_at} /></td>
+        <td class="quiet">${one.next_poll_at ? html`<${Due} at=${one.next_poll_at} />` : "none"}</td>
       </tr>`)}</tbody>
     </table></div>`}
   `;
@@ -62,15 +64,15 @@ function Channel({ session, held, tick, id }) {
     tick,
   );
   const channel = data.channel;
+  useTitle(channel ? channel.username || channel.id : "Channel");
   // A platform reports few of the figures; columns of the others would push these out of sight.
   const told = OWN.filter((name) => channel?.periods.some((period) => (period.metrics[name] ?? null) !== null));
   return html`
     <p class="back"><a href=${addressWith({ channel: null, metric: null })}>← All channels</a></p>
-    <${Problems} errors=${errors} />
+    <${Title} text=${channel ? html`<${Platform} name=${channel.platform} /> <${Name} of=${channel} />` : "Channel"}>${channel && html`<${Fresh} of=${channel} />`}<//>
+    <${Problems} errors=${errors} missing=${NO_CHANNEL} />
     ${!channel && !errors.channel && html`<${Loading} lines=${6} />`}
     ${channel && html`
-      <div class="title"><h1><${Platform} name=${channel.platform} /> ${channel.username || channel.id}</h1>
-        <p class="fresh quiet">${channel.captured_at ? `As of ${ago(channel.captured_at)}` : "Not polled yet"}${channel.next_poll_at ? `; next poll ${new Date(channel.next_poll_at) < Date.now() ? "is due" : ago(channel.next_poll_at)}` : ""}</p></div>
       ${channel.status !== "active" && html`<div class="notice bad"><strong>${STATUSES[channel.status]?.[0] ?? channel.status}.</strong> ${STATUSES[channel.status]?.[1]}</div>`}
       <${Card} title="The account's own figures">
         <dl class="totals" data-id=${channel.id} data-kind="channel">${OWN.map((name) => html`<div key=${name}>
@@ -103,7 +105,7 @@ function Channel({ session, held, tick, id }) {
         ${channel.periods.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Period</th>${told.map((name) => html`<th scope="col" class="number" key=${name}>${label(name)}</th>`)}</tr></thead>
           <tbody>${channel.periods.map((period, number) => html`<tr key=${number} data-id=${String(number)} data-kind="period">
-            <th scope="row">${period.period === "lifetime" ? "In all" : `${when(period.period_start, span.zone, { dateStyle: "medium" })} to ${when(period.period_end, span.zone, { dateStyle: "medium" })}`}<br /><span class="quiet small">answered ${ago(period.captured_at)}</span></th>
+            <th scope="row">${period.period === "lifetime" ? "In all" : `${when(period.period_start, span.zone, { dateStyle: "medium" })} to ${when(period.period_end, span.zone, { dateStyle: "medium" })}`}<br /><span class="quiet small">answered <${Ago} at=${period.captured_at} /></span></th>
             ${told.map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${period.metrics[name]} reason="no_answer" short /></td>`)}
           </tr>`)}</tbody>
         </table></div>` : html`<${Empty} title="No answer yet">The account's own figures come with its first poll.<//>`}
@@ -159,10 +161,10 @@ function Health({ session, id }) {
     }
   };
   return html`<${Card} title="Connection" note="Asks the platform whether the connection works.">
-    <button onClick=${ask} disabled=${held.isAsking}>${held.isAsking ? "Asking" : "Check now"}</button>
+    <${Button} onClick=${ask} isOff=${held.isAsking}>${held.isAsking ? "Asking" : "Check now"}<//>
     ${held.error && html`<${Problems} errors=${{ held: held.error }} />`}
     ${held.answer && html`<dl class="event" role="status">${Object.entries(held.answer)
-      .filter(([, value]) => value === null || typeof value !== "object")
-      .map(([name, value]) => html`<dt key=${name}>${label(name)}</dt><dd>${value === null ? "–" : String(value)}</dd>`)}</dl>`}
+      .filter(([, value]) => value === null || typeof value !== "object" || value instanceof Number)
+      .map(([name, value]) => html`<dt key=${name}>${label(name)}</dt><dd>${value === null ? "–" : exact(value)}</dd>`)}</dl>`}
   <//>`;
 }

@@ -1,12 +1,12 @@
 // When posts do best, how they age, and what is out of the ordinary.
 import { addressWith, go } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
-import { Card, Empty, Figure, Loading, Problems, Select } from "./parts.js";
+import { Ago, Card, Empty, Figure, Loading, Name, NO_CHOSEN, Problems, Select, Title } from "./parts.js";
 import { chosenOf } from "./picker.js";
 import { textOf } from "./posts.js";
 import { SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
-import { ago, counted, duration, label, platformName, weekdayName, when } from "./words.js";
+import { counted, duration, label, platformName, weekdayName, when } from "./words.js";
 
 const METRICS = ["engagements", "likes", "comments", "shares", "saves", "views", "impressions", "reach", "clicks", "video_views"];
 const HOUR_SECONDS = 3_600;
@@ -21,7 +21,7 @@ function useInsight(name, { session, held, tick }, more = {}) {
 
 function Bar({ held, span, metric, channels, children }) {
   return html`<${SpanBar} held=${{ ...held, range: span.range }} span=${span} channels=${channels}>
-    <${Select} label="Figure" isHidden value=${metric} onChange=${(value) => go(addressWith({ metric: value }))} options=${METRICS.map((name) => [name, label(name)])} />
+    <${Select} label="Figure" isHidden value=${metric} onChange=${(value, how) => go(addressWith({ metric: value }), how)} options=${METRICS.map((name) => [name, label(name)])} />
     ${children}
   <//>`;
 }
@@ -38,11 +38,11 @@ export function BestTimes(props) {
   const days = found ? [1, 2, 3, 4, 5, 6, 7].map((day) => found.cells.filter((cell) => cell.weekday === day)) : [];
   const best = found?.cells.filter((cell) => cell.score !== null).sort((a, b) => Number(b.score) - Number(a.score)).slice(0, 3) ?? [];
   return html`
-    <div class="title"><h1>Best times</h1></div>
+    <${Title} text="Best times" />
     <${Bar} held=${props.held} span=${span} metric=${metric} channels=${props.channels}>
-      <${Select} label="Age" isHidden value=${age} options=${ages} onChange=${(value) => go(addressWith({ age: value }))} />
+      <${Select} label="Age" isHidden value=${age} options=${ages} onChange=${(value, how) => go(addressWith({ age: value }), how)} />
     <//>
-    <${Problems} errors=${errors} />
+    <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${8} />`}
     ${found && html`<${Card} title=${best.length ? `Best: ${best.map((cell) => `${weekdayName(cell.weekday, "long")} ${cell.hour}:00`).join(", ")}` : "Too few posts for a best time"}
       note=${`What posts of each hour had, against their channel's usual at the same age; 1× is as usual. An hour needs ${found.minimum.cell_posts} posts, a channel ${found.minimum.channel_targets}. Times in ${found.tz}.`}>
@@ -66,11 +66,11 @@ export function Decay(props) {
   const { span, metric, found, errors } = useInsight("decay", props, { base_days: base });
   const known = found?.ages.filter((one) => one.share !== null) ?? [];
   return html`
-    <div class="title"><h1>Decay</h1></div>
+    <${Title} text="Decay" />
     <${Bar} held=${props.held} span=${span} metric=${metric} channels=${props.channels}>
-      <${Select} label="Whole" isHidden value=${base} options=${bases} onChange=${(value) => go(addressWith({ base: value }))} />
+      <${Select} label="Whole" isHidden value=${base} options=${bases} onChange=${(value, how) => go(addressWith({ base: value }), how)} />
     <//>
-    <${Problems} errors=${errors} />
+    <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${5} />`}
     ${found && html`<${Card} title=${`Share reached of what posts have after ${found.base_days} days`} note=${`The median over posts that are old enough; an age needs ${found.minimum.targets} of them.`}>
       ${known.length === 0 && html`<${Empty} title="No post is old enough yet">Posts count once they are ${found.base_days} days old and were polled until then.<//>`}
@@ -89,16 +89,16 @@ export function Decay(props) {
 export function Unusual(props) {
   const { span, metric, found, errors } = useInsight("unusual", props, { limit: 25 });
   const known = new Map(props.channels.map((one) => [one.id, one]));
-  const channel = ({ channel_id: id }) => known.has(id) ? html`${platformName(known.get(id).platform)} ${known.get(id).username || id}` : id;
+  const channel = ({ channel_id: id }) => known.has(id) ? html`${platformName(known.get(id).platform)} <${Name} of=${known.get(id)} />` : id;
   const ids = [...new Set(["posts", "falls", "late"].flatMap((kind) => (found?.[kind] ?? []).map((one) => one.post_id)))];
   const { data } = useAnswers(props.session, ids.length ? { posts: withQuery("/tidemark/v1/posts", { ids: ids.join() }) } : {});
   const texts = new Map((data.posts?.data ?? []).map((one) => [one.id, textOf(one)]));
-  const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}>${texts.get(one.post_id) || one.post_id}</a><br />
+  const post = (one) => html`<a href=${addressWith({ view: "posts", post: one.post_id })}><bdi>${texts.get(one.post_id) || one.post_id}</bdi></a><br />
     <span class="quiet small">${channel(one)}${texts.get(one.post_id) ? ` · ${one.post_id}` : ""}</span>`;
   return html`
-    <div class="title"><h1>Unusual</h1></div>
+    <${Title} text="Unusual" />
     <${Bar} held=${props.held} span=${span} metric=${metric} channels=${props.channels} />
-    <${Problems} errors=${errors} />
+    <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${6} />`}
     ${found && html`
       <${Card} title="Far from usual" note=${`At least ${found.factor} times what the channel's posts usually have at the same age, or at most 1/${found.factor} of it.`}>
@@ -123,7 +123,7 @@ export function Unusual(props) {
         ${found.late.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Every</th><th scope="col">Last answer</th><th scope="col">Was due</th><th scope="col" class="number">Late by</th></tr></thead>
           <tbody>${found.late.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="late">
-            <th scope="row">${post(one)}</th><td>${one.tier}</td><td class="quiet">${ago(one.captured_at)}</td><td class="quiet">${ago(one.next_poll_at)}</td>
+            <th scope="row">${post(one)}</th><td>${one.tier}</td><td class="quiet"><${Ago} at=${one.captured_at} /></td><td class="quiet"><${Ago} at=${one.next_poll_at} /></td>
             <td class="number"><${Figure} metric="late_seconds" value=${one.late_seconds} /></td></tr>`)}</tbody></table></div>`
         : html`<${Empty} title="No poll is late">Every post was polled when it was due.<//>`}
       <//>`}

@@ -1,23 +1,25 @@
 // Dead letters by reason, with what they hold; their messages are sent again by a button that asks first.
 import { useAnswers } from "./api.js";
-import { Card, Empty, Figure, Loading, Problem, Problems } from "./parts.js";
+import { exactSum } from "./digits.js";
+import { Ago, Button, Card, Counted, Empty, Figure, Loading, Problem, Title } from "./parts.js";
 import { html, useEffect, useRef, useState } from "./view.js";
-import { ago, counted, when } from "./words.js";
+import { when } from "./words.js";
 
 const ADDRESS = "/admin/v1/dead-letters";
 const COMMANDS = ["tidemark dead-letters list", "tidemark dead-letters show TOPIC/PARTITION/OFFSET"];
 
-export function DeadLetters({ session }) {
+export function DeadLetters({ session, notices }) {
   const [looks, look] = useState(0);
   const { data, errors, isLoading } = useAnswers(session, { letters: ADDRESS }, looks);
   const found = data.letters;
   return html`
-    <div class="title"><h1>Dead letters</h1>
-      <button onClick=${() => look((count) => count + 1)} disabled=${isLoading}>${isLoading ? "Looking" : "Look again"}</button></div>
-    <${Problems} errors=${errors} />
+    <${Title} text="Dead letters">
+      <${Button} onClick=${() => look((count) => count + 1)} isOff=${isLoading}>${isLoading ? "Looking" : "Look again"}<//><//>
+    ${notices}
+    ${errors.letters && html`<${Problem} error=${errors.letters} what="The dead letters" />`}
     ${!found && isLoading && html`<${Loading} lines=${5} />`}
     ${found && !found.data.length && html`<${Empty} title="No dead letters">Every raw event that is still kept could be mapped.<//>`}
-    ${found?.data.length > 0 && html`<p class="quiet">Raw events that could not be mapped${Number(found.looked_at) >= Number(found.most) ? `; these are the newest ${found.looked_at}` : ""}.
+    ${found?.data.length > 0 && html`<p class="quiet" data-id="all" data-kind="letters">Raw events that could not be mapped${Number(found.looked_at) >= Number(found.most) && html`; these are the newest <${Figure} metric="looked_at" value=${found.looked_at} />`}.
       Find the cause in the details, mend it, then send the messages again: an event counts once, however often it comes.</p>`}
     ${found?.data.map((one) => html`<${Reason} key=${one.reason} session=${session} held=${one} onSent=${() => look((count) => count + 1)} />`)}
     <${Card} title="At a terminal" note="Where the services run; docs/operations.md, “Dead letters”.">
@@ -28,12 +30,12 @@ export function DeadLetters({ session }) {
 function Reason({ session, held, onSent }) {
   return html`<section class="card" data-id=${held.reason} data-kind="letters">
     <header><h2><code>${held.reason}</code></h2>
-      <p class="quiet"><${Figure} metric="letters" value=${held.letters} /> ${Number(held.letters) === 1 ? "letter" : "letters"} of ${counted(Number(held.workspaces), "workspace")}, the newest ${ago(held.newest_at)};
+      <p class="quiet"><${Counted} metric="letters" value=${held.letters} one="letter" /> of <${Counted} metric="workspaces" value=${held.workspaces} one="workspace" />, the newest <${Ago} at=${held.newest_at} />;
         ${" "}<${Figure} metric="redriven" value=${held.redriven} /> sent again since</p></header>
     <${Redrive} session=${session} reason=${held.reason} onSent=${onSent} />
     ${held.examples.map((one) => html`<details class="letter" key=${one.origin} data-id=${one.origin}>
-      <summary><span class="what">${one.detail || "No detail"}</span>
-        <span class="quiet small">${one.workspace_id || "no workspace"} · ${when(one.failed_at)}${one.redriven_at ? " · sent again" : ""}</span></summary>
+      <summary><span class="what"><bdi>${one.detail || "No detail"}</bdi></span>
+        <span class="quiet small"><bdi>${one.workspace_id || "no workspace"}</bdi> · ${when(one.failed_at)}${one.redriven_at ? " · sent again" : ""}</span></summary>
       <p class="quiet small">Read at <code>${one.origin}</code>. Secrets are blanked${one.is_shortened ? "; this is the beginning" : ""}.</p>
       <pre tabindex="0">${one.payload || "Nothing is kept of it."}</pre>
     </details>`)}
@@ -43,10 +45,17 @@ function Reason({ session, held, onSent }) {
 // Counts the messages first, then asks, then says what was done.
 function Redrive({ session, reason, onSent }) {
   const [held, hold] = useState({});
-  const asked = useRef();
+  const cancel = useRef();
+  const opener = useRef();
+  const done = useRef();
+  const wasAsked = useRef(false);
   useEffect(() => {
-    if (held.count) asked.current?.focus();
-  }, [held.count]);
+    // A second Enter on the same place must not send: it cancels.
+    if (held.count) cancel.current?.focus();
+    else if (held.done) done.current?.focus();
+    else if (wasAsked.current) opener.current?.focus();
+    wasAsked.current = Boolean(held.count);
+  }, [held.count, held.done]);
   const send = async (isDry) => {
     hold((before) => ({ ...before, error: null, isBusy: true }));
     try {
@@ -59,16 +68,16 @@ function Redrive({ session, reason, onSent }) {
   };
   const messages = held.count && Number(held.count.messages);
   return html`<div class="redrive">
-    ${!held.count && html`<button onClick=${() => send(true)} disabled=${held.isBusy}>Send again…</button>`}
+    ${!messages && html`<${Button} place=${opener} onClick=${() => send(true)} isOff=${held.isBusy}>Send again…<//>`}
     ${held.count && messages === 0 && html`<p role="status">There is no message to send any more.</p>`}
     ${messages > 0 && html`<div class="ask" role="group" aria-label=${`Send the messages of ${reason} again`}>
-      <p><strong>Send ${counted(messages, "message")} to the aggregators again?</strong> Do this once the cause is mended; else they become dead letters again.</p>
-      <button class="primary" ref=${asked} onClick=${() => send(false)} disabled=${held.isBusy}>${held.isBusy ? "Sending" : `Send ${counted(messages, "message")}`}</button>
-      <button onClick=${() => hold({})} disabled=${held.isBusy}>Cancel</button>
+      <p><strong>Send <${Counted} metric="messages" value=${held.count.messages} one="message" /> to the aggregators again?</strong> Do this once the cause is mended; else they become dead letters again.</p>
+      <${Button} class="primary" onClick=${() => send(false)} isOff=${held.isBusy}>${held.isBusy ? "Sending" : html`<span>Send <${Counted} metric="messages" value=${held.count.messages} one="message" /></span>`}<//>
+      <${Button} place=${cancel} onClick=${() => hold({})} isOff=${held.isBusy}>Cancel<//>
     </div>`}
-    ${held.error && html`<${Problem} error=${held.error} isOnce />`}
-    ${held.done && html`<div class=${`notice ${Number(held.done.failed) ? "bad" : "good"}`} role="status" data-kind="redriven" data-id=${reason}>
-      <strong>Sent ${Number(held.done.sent_as_received) + Number(held.done.sent_as_kept)} of ${counted(Number(held.done.messages), "message")} again:</strong>
+    ${held.error && html`<${Problem} error=${held.error} isOnce what="The dead letters" />`}
+    ${held.done && html`<div class=${`notice ${Number(held.done.failed) ? "bad" : "good"}`} role="status" tabindex="-1" ref=${done} data-kind="redriven" data-id=${reason}>
+      <strong>Sent <${Figure} metric="sent" value=${exactSum([held.done.sent_as_received, held.done.sent_as_kept])} /> of <${Counted} metric="messages" value=${held.done.messages} one="message" /> again:</strong>
       ${" "}<${Figure} metric="sent_as_received" value=${held.done.sent_as_received} /> as received,
       ${" "}<${Figure} metric="sent_as_kept" value=${held.done.sent_as_kept} /> as kept in their letters.
       ${Number(held.done.failed) > 0 && html`<ul>${held.done.failures.map((text) => html`<li key=${text}>${text}</li>`)}</ul>`}

@@ -1,4 +1,5 @@
 // Small lines of many posts: how a figure of each came to where it is, over its first 28 days.
+import { isId } from "./address.js";
 import { withQuery } from "./api.js";
 import { Sparkline } from "./parts.js";
 import { html, useEffect, useState } from "./view.js";
@@ -9,16 +10,16 @@ const DAYS = 28;
 const LONG_SECONDS = 4 * 86_400;
 const AT_ONCE = 3;
 const MOST_KEPT = 500;
-// Lines that were read, by what they show: one stays right until the post is answered for anew.
-const kept = new Map();
 
-// The points of each post's line, by id, as they come. Where requests are counted, figures matter more than lines.
+// The points of each post's line, by id, as they come; one that was read stays right until its post is
+// answered for anew. Where requests are counted, figures matter more than lines.
 export function useLines(session, posts, metric) {
   const [lines, draw] = useState({});
-  const wanted = posts.filter((post) => post.captured_at && post.published_at);
+  const wanted = posts.filter((post) => post.captured_at && post.published_at && isId(post.id));
   useEffect(() => {
     if (session.isLimited) return undefined;
     const stopping = new AbortController();
+    const { kept } = session;
     const left = [...wanted];
     const next = async () => {
       for (let post = left.shift(); post && !stopping.signal.aborted; post = left.shift()) {
@@ -29,6 +30,8 @@ export function useLines(session, posts, metric) {
           const to = Math.min(from + DAYS * 86_400, Math.floor(Date.now() / 1000));
           const address = withQuery(`/tidemark/v1/posts/${encodeURIComponent(post.id)}/series`, { metrics: metric, from, to, step: to - from > LONG_SECONDS ? "day" : "hour" });
           values = (await session.get(address, stopping.signal)).points.map((point) => point[metric]);
+          // Meanwhile another key may hold the session.
+          if (stopping.signal.aborted) return;
           kept.delete(kept.size >= MOST_KEPT ? kept.keys().next().value : "");
           kept.set(name, values);
         }

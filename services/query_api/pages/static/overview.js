@@ -2,11 +2,11 @@
 import { addressWith } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Change, Choice, Empty, Figure, Loading, Platform, Problems, Sparkline, Waiting } from "./parts.js";
+import { Ago, Card, Change, Choice, Due, Empty, Figure, Loading, Name, NextPoll, NO_CHOSEN, Platform, Problems, Sparkline, Title, Waiting } from "./parts.js";
 import { chosenOf } from "./picker.js";
 import { instantsOf, SpanBar, spanOf } from "./span.js";
 import { html } from "./view.js";
-import { ago, fewWords, label, STATUSES, when } from "./words.js";
+import { fewWords, label, STATUSES, when } from "./words.js";
 import { PostCell } from "./posts.js";
 
 const V1 = "/tidemark/v1";
@@ -48,14 +48,13 @@ export function Overview({ session, held, tick, channels, missing }) {
   const isLoading = isFirst || summed.isLoading;
   const points = data.series?.points ?? [];
   return html`
-    <div class="title">
-      <h1>Overview</h1>
+    <${Title} text="Overview">
       ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${shown} />`}
-    </div>
+    <//>
     <${SpanBar} held=${held} span=${span} channels=${channels}>
       <${Choice} name="by" label="Count" chosen=${by} options=${BY} />
     <//>
-    <${Problems} errors=${errors} />
+    <${Problems} errors=${errors} missing=${chosen.length ? NO_CHOSEN : null} />
     ${!data.totals && isLoading && html`<${Loading} lines=${4} />`}
     ${data.totals &&
     html`<div class="tiles" data-endpoint="totals">
@@ -105,10 +104,10 @@ export function Overview({ session, held, tick, channels, missing }) {
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
           <tbody>${shown.slice(0, 12).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
-              <td><a href=${addressWith({ view: "channels", channel: one.id, cursor: null })}><${Platform} name=${one.platform} isBare /> ${one.username || one.id}</a>
+              <td><a href=${addressWith({ view: "channels", channel: one.id, cursor: null })}><${Platform} name=${one.platform} isBare /> <${Name} of=${one} /></a>
                 ${one.status !== "active" && html` <span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span>`}</td>
               <td class="number"><${Figure} metric="followers" value=${one.metrics.followers} reason=${one.reasons.followers} /></td>
-              <td class="quiet">${ago(one.captured_at)}</td>
+              <td class="quiet"><${Ago} at=${one.captured_at} /></td>
             </tr>`,
           )}</tbody>
         </table></div>`}
@@ -122,9 +121,9 @@ function Freshness({ posts, channels }) {
   const captured = [...posts, ...channels].map((one) => one.captured_at).filter(Boolean).sort();
   const next = [...posts, ...channels].map((one) => one.next_poll_at).filter(Boolean).sort();
   if (!captured.length) {
-    return html`<p class="fresh quiet">${next.length ? `First poll ${ago(next[0])}` : "Nothing was polled yet"}</p>`;
+    return html`<p class="fresh quiet">${next.length ? html`First poll <${Due} at=${next[0]} />` : "Nothing was polled yet"}</p>`;
   }
   return html`<p class="fresh quiet" title=${when(captured.at(-1))}>
-    As of ${ago(captured.at(-1))}${next.length ? `; next poll ${new Date(next[0]) < Date.now() ? "is due" : ago(next[0])}` : ""}
+    As of <${Ago} at=${captured.at(-1)} />${next.length > 0 && html`; <${NextPoll} at=${next[0]} />`}
   </p>`;
 }

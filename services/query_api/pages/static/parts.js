@@ -1,11 +1,12 @@
 // Parts that all views share: figures with their exact values, small lines, notices, and the frame of a page.
-import { exact } from "./api.js";
-import { addressWith, parameters } from "./address.js";
+import { addressWith, parameters, wasReturned } from "./address.js";
+import { useMoving } from "./clock.js";
+import { exact } from "./digits.js";
 import { html, useEffect, useRef, useState } from "./view.js";
-import { figureText, platformName, reasonWords, signed } from "./words.js";
+import { ago, due, figureText, platformName, reasonWords, signed } from "./words.js";
 
-// A figure with the API's exact value; of a null the reason.
-export function Figure({ metric, value, reason, short, isSigned, class: name }) {
+// A figure with the API's exact value; of a null the reason. Args: text: what is shown in place of the value's own words.
+export function Figure({ metric, value, reason, short, isSigned, text, class: name }) {
   if (value === null || value === undefined) {
     return html`<span
       class=${`figure none ${name ?? ""}`}
@@ -13,7 +14,7 @@ export function Figure({ metric, value, reason, short, isSigned, class: name }) 
       data-value=""
       data-reason=${reason ?? "pending"}
       title=${reasonWords(reason ?? "pending")}
-      >–<span class="hidden"> ${reasonWords(reason ?? "pending")}</span></span
+      >${text ?? "–"}<span class="hidden"> ${reasonWords(reason ?? "pending")}</span></span
     >`;
   }
   return html`<span
@@ -21,8 +22,39 @@ export function Figure({ metric, value, reason, short, isSigned, class: name }) 
     data-metric=${metric}
     data-value=${exact(value)}
     title=${short ? figureText(metric, value) : null}
-    >${isSigned ? signed.format(Number(value)) : figureText(metric, value, short)}</span
+    >${text ?? (isSigned ? signed.format(Number(value)) : figureText(metric, value, short))}</span
   >`;
+}
+
+// A figure with the noun that it counts.
+export const Counted = ({ metric, value, one, many = `${one}s` }) =>
+  html`<${Figure} metric=${metric} value=${value} /> ${Number(value) === 1 ? one : many}`;
+
+// How long ago an instant was, and when the next poll is: both move with the page's clock.
+export const Ago = ({ at }) => useMoving(() => ago(at));
+export const Due = ({ at }) => useMoving(() => due(at));
+
+// How fresh a post or a channel is. Args: end: words for one that is not polled any more.
+export const Fresh = ({ of: { captured_at: at, next_poll_at: next }, end = "" }) => html`<p class="fresh quiet">
+  ${at ? html`As of <${Ago} at=${at} />` : "Not polled yet"}${next ? html`; <${NextPoll} at=${next} />` : end}</p>`;
+
+export const NextPoll = ({ at }) => useMoving(() => (due(at) === "due" ? "next poll is due" : `next poll ${due(at)}`));
+
+// The heading of a view, with what stands beside it. After a navigation the heading has the focus.
+export const Title = ({ text, children }) => html`<div class="title"><h1 tabindex="-1">${text}</h1>${children}</div>`;
+
+// The name of an account as its owner wrote it; a text that runs from right to left stays within its place.
+export const Name = ({ of: one }) => html`<bdi>${one.username || one.id || one.channel_id}</bdi>`;
+
+// A button that keeps the focus while it can't be used, as a disabled one does not. Args: place: a ref of the button.
+export const Button = ({ isOff, onClick, place, children, ...more }) =>
+  html`<button type="button" aria-disabled=${isOff ? "true" : null} ref=${place} onClick=${(event) => !isOff && onClick(event)} ...${more}>${children}</button>`;
+
+// The name of the page in the browser. Args: text: null leaves the name to a part of the view.
+export function useTitle(text, page = "Tidemark") {
+  useEffect(() => {
+    if (text !== null) document.title = `${text} · ${page}`;
+  }, [text]);
 }
 
 export function Change({ value, reason }) {
@@ -76,25 +108,37 @@ export function Platform({ name, isBare }) {
 }
 
 // What went wrong with an answer, in words, with what happens next.
-export function Problem({ error, isOnce }) {
+// Args: missing: what to say of a thing that is not there, in two sentences; what: what can't be had while it is 503.
+export function Problem({ error, isOnce, missing, what }) {
   const again = isOnce ? "" : error.retryAfter ? ` Trying again in ${error.retryAfter} s.` : " Trying again in a few seconds.";
   const words = {
     0: ["The server can't be reached.", again],
     403: ["This key may not read analytics.", " It needs the scope analytics:read."],
-    404: ["There is nothing here.", " It does not exist, or was deleted."],
+    404: missing ?? ["There is nothing here.", " It does not exist, or was deleted."],
     422: [error.message, ""],
     429: ["Too many requests with this key.", again],
-    503: ["The figures are not available right now.", ` The database behind them does not answer.${again}`],
+    503: what ? [`${what} can't be read right now.`, ` ${error.message}${again}`] : ["The figures are not available right now.", ` The database behind them does not answer.${again}`],
   }[error.code === "dead_letters_unavailable" ? "told" : error.status] ?? [error.message, again];
   return html`<div class="notice bad" role="status" data-status=${error.status}>
     <strong>${words[0]}</strong>${words[1]}
   </div>`;
 }
 
-export function Problems({ errors }) {
+export function Problems({ errors, missing }) {
   const seen = new Map(Object.values(errors).map((error) => [`${error.status}${error.message}`, error]));
-  return [...seen.values()].map((error) => html`<${Problem} error=${error} />`);
+  return [...seen.values()].map((error) => html`<${Problem} error=${error} missing=${missing} />`);
 }
+
+const ELSEWHERE = " It does not exist in this workspace, or was deleted.";
+export const NO_POST = ["There is no such post.", ELSEWHERE];
+export const NO_CHANNEL = ["There is no such channel.", ELSEWHERE];
+export const NO_CHOSEN = ["There is nothing here.", " A chosen channel does not exist in this workspace, or was deleted: take it out under Channels."];
+
+// In place of a view of something whose id can't be one.
+export const Missing = ({ text, words, back }) => {
+  useTitle(text);
+  return html`${back}<${Title} text=${text} /><${Problem} error=${{ status: 404 }} missing=${words} />`;
+};
 
 export const Loading = ({ lines = 3 }) =>
   html`<div class="loading" role="status"><span class="hidden">Loading</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
@@ -128,11 +172,18 @@ export function Choice({ name, options, chosen, label }) {
   </div>`;
 }
 
-// Args: onReach: called before somebody can open the list.
+// By keys each value on the way is chosen: all of one visit are one step of the history.
+// Args: onChange: takes the value, and how to go there; onReach: called before somebody can open the list.
 export function Select({ label, value, options, onChange, onReach, isHidden }) {
+  const isVisited = useRef(false);
+  const choose = (event) => {
+    const replaces = isVisited.current && !wasReturned();
+    isVisited.current = true;
+    onChange(event.target.value, { replaces });
+  };
   return html`<label class="field"
     ><span class=${isHidden ? "hidden" : ""}>${label}</span>
-    <select value=${value} onChange=${(event) => onChange(event.target.value)} onFocus=${onReach} onPointerEnter=${onReach} onPointerDown=${onReach}>
+    <select value=${value} onChange=${choose} onBlur=${() => (isVisited.current = false)} onFocus=${onReach} onPointerEnter=${onReach} onPointerDown=${onReach}>
       ${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}
     </select></label
   >`;
@@ -144,6 +195,7 @@ export function SignIn({ title, note, field, check, refused }) {
   const [problem, say] = useState(refused);
   const [isBusy, busy] = useState(false);
   const input = useRef();
+  useTitle(title);
   useEffect(() => input.current?.focus(), []);
   const submit = async (event) => {
     event.preventDefault();
@@ -197,8 +249,14 @@ export const Logo = () => html`<svg viewBox="0 0 32 32" width="24" height="24" a
   <path d="M4 12c4 0 4-4 8-4s4 4 8 4 4-4 8-4" class="logo-line soft" />
 </svg>`;
 
-export function Frame({ links, current, children, onSignOut, status }) {
+// Args: place: what the view is about; isFresh: somebody signed in just now.
+export function Frame({ links, current, place, isFresh, children, onSignOut, status }) {
   const views = useRef();
+  const last = useRef(isFresh ? null : place);
+  useEffect(() => {
+    if (last.current !== place) document.querySelector("main h1")?.focus({ preventScroll: true });
+    last.current = place;
+  }, [place]);
   useEffect(() => {
     // On a narrow screen the links scroll: the current one is brought into sight.
     const link = views.current?.querySelector("[aria-current]");

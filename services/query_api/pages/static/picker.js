@@ -1,5 +1,6 @@
 // The channels that a view is about: none chosen means all of them.
 import { addressWith, go } from "./address.js";
+import { Button } from "./parts.js";
 import { html, useEffect, useRef, useState } from "./view.js";
 import { counted, platformName } from "./words.js";
 
@@ -41,7 +42,7 @@ export function ChannelPicker({ held, channels }) {
     ([id, name]) => !text || `${id} ${name}`.toLowerCase().includes(text.toLowerCase()),
   );
   return html`<details class="picker" ref=${place}>
-    <summary aria-label=${`Channels: ${said}`}>${said}</summary>
+    <summary aria-label=${`Channels: ${said}`}><bdi>${said}</bdi></summary>
     <fieldset>
       <legend class="hidden">Channels</legend>
       ${channels.length > FEW &&
@@ -49,10 +50,10 @@ export function ChannelPicker({ held, channels }) {
       <div class="rows" tabindex="-1">${rows.map(
         ([id, name]) => html`<label key=${id} data-id=${id}>
           <input type="checkbox" checked=${chosen.includes(id)}
-            onChange=${(event) => set(event.target.checked ? [...chosen, id] : chosen.filter((one) => one !== id))} /> <span>${name}</span></label>`,
+            onChange=${(event) => set(event.target.checked ? [...chosen, id] : chosen.filter((one) => one !== id))} /> <bdi>${name}</bdi></label>`,
       )}
       ${rows.length === 0 && html`<p class="quiet small">No channel has this name.</p>`}</div>
-      <button type="button" disabled=${!chosen.length} onClick=${() => set([])}>All channels</button>
+      <${Button} isOff=${!chosen.length} onClick=${() => set([])}>All channels<//>
     </fieldset>
   </details>`;
 }

@@ -1,17 +1,19 @@
 // One post: its totals, each target, its series, and where each figure comes from.
-import { addressWith } from "./address.js";
-import { exact, useAnswers, withQuery } from "./api.js";
+import { addressWith, wasReturned } from "./address.js";
+import { useAnswers, withQuery } from "./api.js";
 import { TimeChart } from "./chart.js";
-import { Card, Choice, Figure, Loading, Platform, Problems, Waiting } from "./parts.js";
+import { exact, indented, member, members } from "./digits.js";
+import { Ago, Card, Choice, Figure, Fresh, Loading, NO_POST, Platform, Problems, Title, useTitle, Waiting } from "./parts.js";
 import { SpanBar, spanOf } from "./span.js";
-import { html, useEffect, useRef } from "./view.js";
-import { ago, fewWords, label, reasonWords, when } from "./words.js";
+import { html, useEffect, useMemo, useRef } from "./view.js";
+import { fewWords, firstWords, label, reasonWords, when } from "./words.js";
 
 const METRICS = [
   "impressions", "views", "reach", "engagements", "engagement_rate", "likes", "comments", "shares", "quotes", "saves", "clicks",
   "other_clicks", "profile_clicks", "follows", "dislikes", "video_views", "watch_time_seconds", "avg_watch_time_seconds", "poll_votes",
 ];
 const WITHOUT_GROWTH = ["reach", "avg_watch_time_seconds"];
+const TITLE = 90;
 const MODES = [["cumulative", "Total"], ["increments", "Growth"]];
 
 function safeLink(text) {
@@ -38,17 +40,26 @@ export function Post({ session, held, tick }) {
     tick,
   );
   const post = data.post;
+  const totals = useRef();
+  const explained = useRef(held.explain);
+  useTitle(post ? title(post) : "Post");
+  useEffect(() => {
+    // Who closes an explanation is back at its figure.
+    if (!held.explain && explained.current) {
+      const figure = [...(totals.current?.querySelectorAll("[data-metric]") ?? [])].find((one) => one.dataset.metric === explained.current);
+      figure?.closest("a").focus({ preventScroll: wasReturned() });
+    }
+    explained.current = held.explain;
+  }, [held.explain]);
   return html`
     <p class="back"><a href=${addressWith({ post: null, explain: null, metric: null, mode: null })}>← All posts</a></p>
-    <div class="title"><h1>${post ? title(post) : "Post"}</h1>
-      ${post && html`<p class="fresh quiet">${post.captured_at ? `As of ${ago(post.captured_at)}` : "Not polled yet"}${post.next_poll_at ? `; next poll ${new Date(post.next_poll_at) < Date.now() ? "is due" : ago(post.next_poll_at)}` : "; not polled any more"}</p>`}
-    </div>
-    <${Problems} errors=${errors} />
+    <${Title} text=${post ? html`<bdi>${title(post)}</bdi>` : "Post"}>${post && html`<${Fresh} of=${post} end="; not polled any more" />`}<//>
+    <${Problems} errors=${errors} missing=${NO_POST} />
     ${!post && !errors.post && html`<${Loading} lines=${6} />`}
     ${post && html`
       <${Text} post=${post} zone=${span.zone} />
       <${Card} title="Totals" note="Summed over the channels. Choose a figure to see where it comes from.">
-        <dl class="totals" data-id=${post.id} data-kind="post">${METRICS.map(
+        <dl class="totals" data-id=${post.id} data-kind="post" ref=${totals}>${METRICS.map(
           (name) => html`<div key=${name}>
             <dt>${label(name)}</dt>
             <dd><a href=${addressWith({ explain: name, metric: name })} aria-current=${held.explain === name ? "true" : null}>
@@ -70,7 +81,7 @@ export function Post({ session, held, tick }) {
               <th scope="row"><${Platform} name=${target.platform} /> <span class="quiet small">${target.post_type || target.status}</span>
                 ${safeLink(target.permalink) && html` <a class="small" href=${safeLink(target.permalink)} target="_blank" rel="noopener noreferrer">open</a>`}</th>
               ${METRICS.slice(0, 11).map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${target.metrics[name]} reason=${target.reasons[name]} short /></td>`)}
-              <td class="quiet">${ago(target.captured_at)}</td>
+              <td class="quiet"><${Ago} at=${target.captured_at} /></td>
             </tr>`,
           )}</tbody>
         </table></div>
@@ -79,16 +90,21 @@ export function Post({ session, held, tick }) {
 }
 
 function title(post) {
-  return post.targets.map((target) => target.content).find(Boolean)?.split("\n")[0].slice(0, 90) || `Post ${post.id}`;
+  return firstWords(post.targets.map((target) => target.content).find((text) => text?.trim()), TITLE) || `Post ${post.id}`;
 }
 
 function Text({ post, zone }) {
-  const texts = [...new Set(post.targets.map((target) => target.content).filter(Boolean))];
-  const isTold = texts.length === 1 && texts[0] === title(post);
+  const texts = [...new Set(post.targets.map((target) => target.content).filter((text) => text?.trim()))];
+  const isTold = texts.length === 1 && texts[0].trim() === title(post);
   return html`<div class="facts">
     <p class="quiet">${post.published_at ? `Published ${when(post.published_at, zone)}` : `Status: ${post.status}`} · <code>${post.id}</code></p>
-    ${!isTold && texts.map((text) => html`<blockquote key=${text} class="posted">${text}</blockquote>`)}
+    ${!isTold && texts.map((text) => html`<blockquote key=${text} class="posted" dir="auto">${text}</blockquote>`)}
   </div>`;
+}
+
+// The answer in each part of an explanation, digit by digit as the API told it.
+function answersOf(text) {
+  return [...members(member(text, "parts"))].map(([, part]) => indented(member(part, "answer")));
 }
 
 // Whether a part before shows the same answer already: one answer often has all figures of a target.
@@ -99,10 +115,11 @@ function isShown(parts, number) {
 }
 
 function Explain({ session, of, metric, zone }) {
-  const { data, errors } = useAnswers(session, { explain: withQuery(`${of}/explain`, { metric }) });
+  const { data, errors } = useAnswers(session, { explain: { text: withQuery(`${of}/explain`, { metric }) } });
   const place = useRef();
   useEffect(() => place.current?.focus({ preventScroll: false }), [metric]);
-  const found = data.explain;
+  const found = data.explain?.body;
+  const answers = useMemo(() => (found ? answersOf(data.explain.text) : []), [found]);
   return html`<section class="card explain" ref=${place} tabindex="-1" aria-labelledby="explain">
     <header><h2 id="explain">Where it comes from: ${label(metric).toLowerCase()}</h2>
       <a href=${addressWith({ explain: null })} class="button">Close</a></header>
@@ -122,7 +139,7 @@ function Explain({ session, of, metric, zone }) {
             : html`<dt>Kept</dt><dd>no longer: the raw answer is past its retention</dd>`}
           <dt>Read by</dt><dd><code>${part.mapping.module}</code>${safeLink(part.mapping.documentation) && html`, by <a href=${safeLink(part.mapping.documentation)} target="_blank" rel="noopener noreferrer">the platform's documentation</a>`}</dd>
         </dl>`}
-        ${part.answer !== null && !isShown(found.parts, number) && html`<pre tabindex="0">${JSON.stringify(part.answer, null, 2)}</pre>`}
+        ${part.answer !== null && !isShown(found.parts, number) && html`<pre tabindex="0">${answers[number]}</pre>`}
       </article>`)}`}
   </section>`;
 }

@@ -2,7 +2,7 @@
 import { addressWith, go } from "./address.js";
 import { Choice, Select } from "./parts.js";
 import { ChannelPicker } from "./picker.js";
-import { html, useState } from "./view.js";
+import { html, useEffect, useRef, useState } from "./view.js";
 
 export const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const DAY_SECONDS = 86_400;
@@ -23,18 +23,26 @@ function isDate(text) {
   return DATE.test(text ?? "") && text < "9999" && !Number.isNaN(Date.parse(text)) && nextDate(text, 0) === text;
 }
 
-export function validZone(name) {
+// The zone that a text names, as the API spells it; null where there is none. Whole hours of UTC have names, others don't.
+export function knownZone(text) {
+  // An unescaped + in an address arrives as a space.
+  const [, sign, hours, minutes] = /^([ +-])(\d\d?)(?::?(\d\d))?$/.exec(text) ?? [];
+  const isWhole = hours && Number(minutes ?? 0) === 0;
+  if (hours && !isWhole) return null;
+  const name = isWhole && Number(hours) ? `Etc/GMT${sign === "-" ? "+" : "-"}${Number(hours)}` : isWhole ? "UTC" : text;
   try {
-    new Intl.DateTimeFormat("en", { timeZone: name });
-    return name;
+    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone;
   } catch {
-    return OWN_ZONE;
+    return null;
   }
 }
 
+// The zone of an address; one that is none leaves the view in the browser's own.
+export const zoneOf = (held) => (held.zone && knownZone(held.zone)) || OWN_ZONE;
+
 // What the API is asked: `from`, `to` and `tz`, with the step of a series.
 export function spanOf(held, fallback = "28d", now = Date.now()) {
-  const zone = validZone(held.zone || OWN_ZONE);
+  const zone = zoneOf(held);
   if (isDate(held.from) && isDate(held.to)) {
     // In their order, whichever was typed first: another range than the address names would mislead.
     const [from, last] = [held.from, held.to].sort();
@@ -54,10 +62,12 @@ export function spanOf(held, fallback = "28d", now = Date.now()) {
 // `from`, `to` and `tz` as instants, for endpoints without a zone.
 export function instantsOf(span) {
   const midnight = (date) => {
-    let at = Date.parse(`${date}T00:00:00Z`);
-    // Twice, since the offset at UTC's midnight may be another than at the zone's.
-    for (let n = 0; n < 2; n += 1) at = Date.parse(`${date}T00:00:00Z`) - offset(span.zone, at);
-    return String(at / 1000);
+    const at = Date.parse(`${date}T00:00:00Z`);
+    // By the clock before a change: so the first of two midnights counts, and where there is none the change itself, as in the API.
+    const before = at - offset(span.zone, at - DAY_SECONDS * 1000);
+    const after = at - offset(span.zone, at + DAY_SECONDS * 1000);
+    const isBehind = at - offset(span.zone, before) !== before && at - offset(span.zone, after) === after;
+    return String((isBehind ? after : before) / 1000);
   };
   const instant = (value) => (value && DATE.test(value) ? midnight(value) : value);
   return { from: instant(span.from), to: instant(span.to) };
@@ -74,18 +84,49 @@ function offset(zone, at) {
 
 function zones(chosen, areAll) {
   const known = areAll ? Intl.supportedValuesOf?.("timeZone") ?? [] : [];
-  return [...new Set([chosen, OWN_ZONE, "UTC", ...known])].map((name) => [name, name.replaceAll("_", " ")]);
+  return [...new Set([chosen, OWN_ZONE, "UTC", ...known])].map((name) => [name, zoneName(name)]);
+}
+
+// The names of whole hours have their signs turned.
+function zoneName(name) {
+  const [, sign, hours] = /^Etc\/GMT([+-])(\d+)$/.exec(name) ?? [];
+  return hours ? `UTC${sign === "+" ? "-" : "+"}${hours}` : name.replaceAll("_", " ");
+}
+
+// What an address asks for and can't have.
+function misread(held, span) {
+  const words = [];
+  if (held.zone && !knownZone(held.zone)) words.push(`There is no time zone “${held.zone}”: times are in ${zoneName(span.zone)}.`);
+  if ((held.from || held.to) && span.range !== "custom") words.push("A range needs two dates that exist, from and to: another range is shown.");
+  return words;
+}
+
+// A date that is taken once somebody is done with it: while a year is typed, each digit makes another date.
+function DateField({ label, value, onTake }) {
+  const [text, type] = useState(value);
+  const isTyped = useRef(false);
+  useEffect(() => type(value), [value]);
+  const take = (taken) => {
+    isTyped.current = false;
+    if (isDate(taken) && taken !== value) onTake(taken);
+    else type(value);
+  };
+  return html`<label class="field">${label} <input type="date" min="1970-01-01" max="2199-12-31" value=${text}
+    onInput=${(event) => type(event.target.value)}
+    onKeyDown=${(event) => (event.key === "Enter" ? take(event.target.value) : (isTyped.current = event.key !== "Tab" || isTyped.current))}
+    onChange=${(event) => isTyped.current || take(event.target.value)}
+    onBlur=${(event) => isTyped.current && take(event.target.value)} /></label>`;
 }
 
 // The bar of choices over a view.
 export function SpanBar({ held, span, channels, hasChannel = true, children }) {
   // Some hundred options take longer to make than all the rest of a view, and are few people's wish.
   const [areAll, reach] = useState(false);
-  const set = (changes) => go(addressWith({ cursor: null, ...changes }));
   const pick = (name, value) => {
     const dates = { from: held.from || span.from, to: held.to || span.last || dateIn(span.zone, Date.now()), [name]: value };
     if (!isDate(dates.from)) dates.from = nextDate(dateIn(span.zone, Date.now()), -1);
-    set({ ...dates, range: null });
+    // One visit to ranges of one's own is one step back.
+    go(addressWith({ cursor: null, ...dates, range: null }), { replaces: span.range === "custom" });
   };
   return html`<div class="bar">
     <${Choice}
@@ -96,11 +137,12 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
     />
     <details class="dates" open=${span.range === "custom"}>
       <summary>Custom</summary>
-      <label class="field">From <input type="date" value=${isDate(held.from) ? held.from : ""} onChange=${(event) => pick("from", event.target.value)} /></label>
-      <label class="field">To <input type="date" value=${isDate(held.to) ? held.to : ""} onChange=${(event) => pick("to", event.target.value)} /></label>
+      <${DateField} label="From" value=${isDate(held.from) ? held.from : ""} onTake=${(date) => pick("from", date)} />
+      <${DateField} label="To" value=${isDate(held.to) ? held.to : ""} onTake=${(date) => pick("to", date)} />
     </details>
     ${hasChannel && html`<${ChannelPicker} held=${held} channels=${channels} />`}
-    <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone, areAll)} onReach=${() => reach(true)} onChange=${(value) => set({ zone: value === OWN_ZONE ? null : value })} />
+    <${Select} label="Time zone" isHidden value=${span.zone} options=${zones(span.zone, areAll)} onReach=${() => reach(true)} onChange=${(value, how) => go(addressWith({ cursor: null, zone: value === OWN_ZONE ? null : value }), how)} />
     ${children}
-  </div>`;
+  </div>
+  ${misread(held, span).map((text) => html`<p class="notice warn" role="status" key=${text}>${text}</p>`)}`;
 }

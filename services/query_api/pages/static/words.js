@@ -1,5 +1,5 @@
 // Words, numbers and times for people, by the browser's language.
-import { exact } from "./api.js";
+import { exact } from "./digits.js";
 
 const language = navigator.languages?.[0];
 const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
@@ -49,6 +49,7 @@ export const REASONS = {
   no_base: "There is no figure of the window before to compare with.",
   no_budget: "No budget is set, so nothing can be left of it.",
   too_few: "Too few posts for a fair figure.",
+  beyond: "Longer than the longest time that is told apart.",
 };
 export const reasonWords = (reason) => REASONS[reason] ?? "Unknown.";
 // Below a figure, where many such lines stand beside each other.
@@ -122,6 +123,15 @@ export function ago(instant, now = Date.now()) {
   const units = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
   const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= length) ?? ["second", 1];
   return relative.format(Math.round(seconds / size), unit);
+}
+
+// When the next poll is: an instant that passed is due.
+export const due = (instant, now = Date.now()) => (new Date(instant) < now ? "due" : ago(instant, now));
+
+// The first words of a text that somebody wrote; "" for none.
+export function firstWords(text, most) {
+  const letters = [...(text ?? "").trim().split(/[\r\n]/)[0]];
+  return letters.length > most ? `${letters.slice(0, most).join("").trimEnd()}…` : letters.join("");
 }
 
 export const counted = (count, one, many = `${one}s`) => `${whole.format(count)} ${count === 1 ? one : many}`;
