@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import aiokafka.consumer.fetcher as fetcher
@@ -33,6 +34,8 @@ FETCH_MAX_BYTES = 16 * 1024 * 1024
 # How much is kept of a record that is too long.
 HEAD_BYTES = 64 * 1024
 _KEY_HEAD_BYTES = 1024
+# Whole batches that are handed over as one record.
+_JOINED_BYTES = 256 * 1024
 
 
 class _Mark(str):
@@ -278,10 +281,28 @@ class _WholeBatch:
 class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is not typed
     """The fetched records of one partition, or its whole batches where the consumer asked for them."""
 
+    _records_iterator: Iterator[Any]
+
     def __init__(self, tp: Any, records: Any, aborted: Any, offset: int, key: Any, value: Any, *more: Any) -> None:
         if value is in_batches:
             records.are_whole = True
         super().__init__(tp, records, aborted, offset, key, value, *more)
+        if value is in_batches:
+            self._records_iterator = self._joined(self._records_iterator)
+
+    def _joined(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Whole batches, some as one record: a producer that waits for few messages makes batches of few."""
+        some: list[bytes] = []
+        size = 0
+        batch = None
+        for batch in batches:
+            some.append(batch.value)
+            size += len(batch.value)
+            if size >= _JOINED_BYTES:
+                yield _with_value(batch, b"".join(some))
+                some, size, batch = [], 0, None
+        if batch is not None:
+            yield _with_value(batch, b"".join(some))
 
 
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is not typed
@@ -305,6 +326,10 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka
             self._update_position()
             self._partition_records = None
         return taken
+
+
+def _with_value(record: Any, value: bytes) -> Any:
+    return replace(record, value=value, serialized_value_size=len(value))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

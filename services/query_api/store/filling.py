@@ -37,8 +37,8 @@ MANY_MESSAGES = 20_000
 _MOST_PROCESSES = 3
 # Compressed, as fetched: some thousand messages.
 _JOB_BYTES = 1 << 20
-# Batches that are read at once, of up to some thousand messages each.
-_MOST_BATCHES = 1_000
+# Records that are read at once, each of some whole batches.
+_MOST_BATCHES = 100
 _WAIT_SECONDS = 0.2
 _PROBE_SECONDS = 2.0
 _END_SECONDS = 5.0
