@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sys
@@ -36,9 +37,11 @@ from benchmarks.stage import Stage
 from benchmarks.workload import Workload
 from infra.embedded.ports import free_ports
 from services.query_api.serving.auth import new_key
+from services.runtime.following import Batch, Follower
 from services.runtime.kafka import key
-from tests.support.backend import now_ms
-from tests.support.engines import EmbeddedEngines
+from services.runtime.kafka_brokers import KafkaBrokers
+from tests.support.backend import PARTITIONS, now_ms
+from tests.support.engines import START_TIMEOUT_SECONDS, EmbeddedEngines
 
 DEFAULT_POSTS = 200_000
 FULL_POSTS = 1_000_000
@@ -51,11 +54,15 @@ WANTED_OF_HOT = 0.6
 WANTED_OF_POSTGRES = 2
 WANTED_BYTES = 1_200
 WANTED_MB = 300
+WANTED_FILL_SECONDS = 60
+"""From the start of the query API to its readiness, with a million posts on the topics and no store."""
 _FLUSH_EVERY = 10_000
 _BLOCK = 250_000
 _SECONDS = 3.0
 _ROUNDS = 5
 _WARM_SECONDS = 1.0
+# For a start that fills its store, beyond what any start may take: several times the bound.
+_FILL_PATIENCE = 4 * WANTED_FILL_SECONDS
 _SHOWN_POSTS = (0, 1, 12_345)
 
 
@@ -67,6 +74,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     try:
         stage.prefill()
         stage.prefill_topics()
+        stage.store["iterated_seconds"] = stage.iterated_seconds()
         rounds, loads, sample = _beside(stage)
         loads |= _alone(stage)
     finally:
@@ -84,7 +92,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             "cpu_microseconds_per_request": stage.cpu,
             "store": stage.store,
         },
-        _ratios(rounds, loads, stage.store),
+        _ratios(rounds, loads, stage.store, count),
         [
             f"The servers run side by side, and wrk loads one of them at a time, {_ROUNDS} rounds over: a ratio is the "
             "median of the rounds' ratios, since the machine's own pace changes within minutes. wrk takes its part of "
@@ -119,7 +127,9 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
     )
 
 
-def _ratios(rounds: Sequence[Mapping[str, Load]], loads: Mapping[str, Load], store: Mapping[str, float]) -> list[Ratio]:
+def _ratios(
+    rounds: Sequence[Mapping[str, Load]], loads: Mapping[str, Load], store: Mapping[str, float], posts: int
+) -> list[Ratio]:
     rate = {name: load.rate for name, load in loads.items()}
 
     def of(name: str, beside: str) -> float:
@@ -133,6 +143,13 @@ def _ratios(rounds: Sequence[Mapping[str, Load]], loads: Mapping[str, Load], sto
         Ratio("cold / one ClickHouse query a request", rate["cold"] / rate["unbatched"], WANTED_OF_UNBATCHED),
         Ratio("cold / hot", of("cold", "hot_many"), WANTED_OF_HOT),
         Ratio("cold, with the store / without", rate["cold"] / rate["cold_without"]),
+        Ratio(
+            f"seconds from a start without a store to readiness, {posts:,} posts",
+            store["filled_seconds"],
+            WANTED_FILL_SECONDS * posts / FULL_POSTS,
+            is_ceiling=True,
+        ),
+        Ratio("the same / reading the same messages by aiokafka", store["filled_seconds"] / store["iterated_seconds"]),
         Ratio("bytes of the store a post", store["bytes_a_post"], WANTED_BYTES, is_ceiling=True),
         Ratio(
             "MB of a worker's own memory, its part of the store's file left out",
@@ -216,6 +233,23 @@ class ReadStage(Stage):
                     progress.show(f"{number:,} of {self.posts:,}")
             self.flush()
 
+    def iterated_seconds(self) -> float:
+        """How long a process takes that reads the posts' messages from the topics and does nothing with them."""
+        topics = ("catalog.posts", "rollups.posts")
+
+        async def let_go(_: Batch) -> None:
+            pass
+
+        async def read() -> int:
+            reading = Follower(KafkaBrokers(self.settings), topics, range(PARTITIONS), let_go, most=5_000)
+            await reading.run(until_caught_up=True)
+            return reading.read_count
+
+        began = monotonic()
+        with Progress("reads: the messages alone"):
+            assert asyncio.run(read()) == len(topics) * self.posts
+        return monotonic() - began
+
     def held(self, pid: int) -> dict[str, float]:
         """What a server holds: resident memory in MB, in all and without pages of files."""
         info = psutil.Process(pid).memory_info()
@@ -240,7 +274,8 @@ class ReadStage(Stage):
             return False
 
         argv = [sys.executable, "-m", *module, *([str(port)] if len(module) > 1 else [])]
-        child = self._engines.start(name, argv, answers, environment)
+        patience = START_TIMEOUT_SECONDS + _FILL_PATIENCE * self.posts / FULL_POSTS
+        child = self._engines.start(name, argv, answers, environment, patience)
         self._server = child.pid
         try:
             yield origin

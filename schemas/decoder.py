@@ -23,6 +23,8 @@ Decode = Callable[[bytes, int], tuple[Any, ...]]
 _DOUBLE = struct.Struct("<d").unpack_from
 _ITEMS_MAX = 50_000
 """Of one array; a post has some targets."""
+# The bits of a number that has more bytes, or is negative.
+_NOT_FEW = 0x81
 
 
 class NotDecodable(ValueError):
@@ -61,6 +63,10 @@ class _NullableLongs(dict[bytes, int | None]):
     def __missing__(self, encoded: bytes) -> int | None:
         if encoded == b"\0":
             value = None
+        elif len(encoded) == _MEDIUM_BYTES:
+            # Most figures that are looked up in vain: up to a million.
+            number = encoded[1] & 0x7F | (encoded[2] & 0x7F) << 7 | encoded[3] << 14
+            return (number >> 1) ^ -(number & 1)
         else:
             value, _ = _long(encoded, 1)
         if len(encoded) <= _SMALL_BYTES:
@@ -84,8 +90,8 @@ def _time(data: bytes, at: int) -> tuple[int, int]:
     return value, end
 
 
-# With the branch: integers of two bytes, 16,384 of them.
-_SMALL_BYTES = 3
+# With the branch: integers of two bytes, 16,384 of them, and of three.
+_SMALL_BYTES, _MEDIUM_BYTES = 3, 4
 # Figures come in rows of optional integers: one match of a pattern finds all of a row at the speed of C.
 _ROW_MIN = 4
 _OPTIONAL = {
@@ -227,6 +233,17 @@ def _record(schema: dict[str, Any], wanted: Collection[str] | None = None) -> Pa
 def _array(item: Part) -> Part:
     def read(data: bytes, at: int) -> tuple[tuple[Any, ...], int]:
         found: list[Any] = []
+        # One block of a few items, as nearly all lists are: the loop below reads any list.
+        count = data[at]
+        if not count & _NOT_FEW:
+            at += 1
+            if not count:
+                return (), at
+            for _ in range(count >> 1):
+                value, at = item(data, at)
+                found.append(value)
+            if not data[at]:
+                return tuple(found), at + 1
         while True:
             count, at = _long(data, at)
             if count < 0:

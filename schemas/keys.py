@@ -52,6 +52,10 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
 # A backfill of a whole workspace names no channel.
 _MAY_BE_EMPTY = frozenset({(BACKFILLS, "channel_id")})
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_KEYS = {
+    topic: re.compile("/".join(f"({_ID.pattern}{'|' if (topic, name) in _MAY_BE_EMPTY else ''})" for name in fields))
+    for topic, fields in KEY_FIELDS.items()
+}
 
 
 def is_id(text: str) -> bool:
@@ -96,15 +100,12 @@ def parsed_key(topic: str, message_key: bytes | None) -> tuple[str, ...]:
     if message_key is None:
         raise RefusedRecord(Reason.NO_KEY, f"a message of {topic} has no key")
     try:
-        parts = tuple(message_key.decode().split("/"))
+        found = _KEYS[topic].fullmatch(message_key.decode())
     except UnicodeDecodeError:
         raise RefusedRecord(Reason.UNREADABLE_KEY, f"a key of {topic} is not UTF-8") from None
-    if len(parts) != len(fields) or not all(
-        _ID.fullmatch(part) or (not part and (topic, name) in _MAY_BE_EMPTY)
-        for name, part in zip(fields, parts, strict=True)
-    ):
+    if found is None:
         raise RefusedRecord(Reason.MALFORMED_KEY, f"a key of {topic} must be {'/'.join(fields)}")
-    return parts
+    return found.groups()
 
 
 def checked_key(

@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from schemas.positional import PositionalCodec
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.keys import Keys
 from services.query_api.admin.letters import letters_of
@@ -51,7 +50,7 @@ from services.query_api.serving.limits import RateLimiter
 from services.query_api.serving.replies import Reply
 from services.query_api.settings import QueryApiSettings
 from services.query_api.spending import Spending
-from services.query_api.store import layout, records
+from services.query_api.store import layout
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.handle import Store, Touched
 from services.query_api.webhooks import Webhooks
@@ -297,9 +296,6 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
     """The store of the settings' folder, and what fills it when it is this process's turn."""
     store = Store(Path(settings.store_dir), settings.topic_partitions, clock)
 
-    def decoders() -> dict[str, PositionalCodec]:
-        return {topic: PositionalCodec(topic, registry.fetch_schema, records.WANTED[topic]) for topic in layout.TOPICS}
-
     async def identify() -> str:
         return await asyncio.to_thread(incarnation, settings, layout.TOPICS)
 
@@ -307,7 +303,7 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
         store,
         KafkaBrokers(settings),
         settings.topic_partitions,
-        decoders,
+        registry.fetch_schema,
         identify,
         clock,
         lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),

@@ -48,6 +48,9 @@ class Record(NamedTuple):
         value: None is a tombstone.
         headers: in order. The first header of a message that could not be read whole is the reason; see
             `fetching.why_unreadable`.
+
+    Where a reader reads in batches, a record is some whole batches of messages as the broker stored them: their bytes
+    are the value, its offset is that of the last message, and it has no key.
     """
 
     topic: str
@@ -141,13 +144,17 @@ class Writer(Protocol):
 class Brokers(Protocol):
     """Makes readers and writers, which are not connected yet, of one set of topics."""
 
-    def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> Reader:
+    def reader(
+        self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5, in_batches: bool = False
+    ) -> Reader:
         """A reader that is no member of any group.
 
         Args:
             is_committed: whether only messages of committed transactions are read, and none after an open one.
             group: the group in whose name offsets are committed.
             wait_seconds: how long a broker may wait for a message before it answers.
+            in_batches: whether a record is some whole batches, for `fetching.unpacked` in another process. The first
+                batch may begin before the reader's position.
         """
 
     def writer(self, *, is_durable: bool = True, linger_seconds: float = 0.0, batch_bytes: int = 16_384) -> Writer:

@@ -6,13 +6,16 @@ Here a batch is decompressed up to the length that a message may have; a larger 
 that can't be read is returned without a value, and its first header is `UNREADABLE`, so it never looks like a
 tombstone.
 
-aiokafka has no setting for this, so two names of its fetcher module are replaced, once in each process.
+A consumer may also be asked for whole batches (`in_batches`), which another process takes apart (`unpacked`).
+
+aiokafka has no setting for this, so three names of its fetcher module are replaced, once in each process.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import aiokafka.consumer.fetcher as fetcher
@@ -31,6 +34,8 @@ FETCH_MAX_BYTES = 16 * 1024 * 1024
 # How much is kept of a record that is too long.
 HEAD_BYTES = 64 * 1024
 _KEY_HEAD_BYTES = 1024
+# Whole batches that are handed over as one record.
+_JOINED_BYTES = 256 * 1024
 
 
 class _Mark(str):
@@ -97,13 +102,34 @@ def guard_fetching() -> None:
     """Guard every aiokafka consumer of this process from now on; a second call changes nothing."""
     fetcher.MemoryRecords = GuardedRecords
     fetcher.FetchResult = BoundedFetchResult
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+def in_batches(value: bytes) -> bytes:
+    """As a consumer's deserializer of values, asks for whole batches: a record's value is the bytes of some."""
+    return value
+
+
+def unpacked(batches: bytes) -> Iterator[Any]:
+    """The records of whole batches; those that can't be read are marked as they are everywhere."""
+    held = GuardedRecords(batches)
+    while (batch := held.next_batch()) is not None:
+        yield from batch
 
 
 class GuardedRecords(_MemoryRecordsPy):  # type: ignore[misc]  # final for type checkers only
     """The batches in one answer of the broker."""
 
+    are_whole = False
+    """Whether a batch is handed over as one record."""
+
     def next_batch(self) -> Any:
         """The next batch; None after the last one."""
+        data = self._next_slice
+        batch = self._next_batch()
+        return _WholeBatch(batch, data) if self.are_whole and batch is not None else batch
+
+    def _next_batch(self) -> Any:
         data = self._next_slice
         if data is None:
             return None
@@ -229,6 +255,56 @@ class GuardedBatch:
         return int(self._batch.max_timestamp if is_append_time else self._batch.first_timestamp + passed)
 
 
+class _WholeBatch:
+    """One batch that is handed over as one record; a mark of a transaction's end stays what it is."""
+
+    def __init__(self, batch: Any, data: memoryview) -> None:
+        self._batch = batch
+        self._data = data
+        self._records: Iterator[Any] = iter(batch if batch.is_control_batch else self._whole())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._records
+
+    def __next__(self) -> Any:
+        return next(self._records)
+
+    def _whole(self) -> Iterator[Record]:
+        last = self._batch.next_offset - 1
+        timestamp = getattr(self._batch, "max_timestamp", 0)
+        yield Record(last, timestamp, self._batch.timestamp_type, None, bytes(self._data), [])
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is not typed
+    """The fetched records of one partition, or its whole batches where the consumer asked for them."""
+
+    _records_iterator: Iterator[Any]
+
+    def __init__(self, tp: Any, records: Any, aborted: Any, offset: int, key: Any, value: Any, *more: Any) -> None:
+        if value is in_batches:
+            records.are_whole = True
+        super().__init__(tp, records, aborted, offset, key, value, *more)
+        if value is in_batches:
+            self._records_iterator = self._joined(self._records_iterator)
+
+    def _joined(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Whole batches, some as one record: a producer that waits for few messages makes batches of few."""
+        some: list[bytes] = []
+        size = 0
+        batch = None
+        for batch in batches:
+            some.append(batch.value)
+            size += len(batch.value)
+            if size >= _JOINED_BYTES:
+                yield _with_value(batch, b"".join(some))
+                some, size, batch = [], 0, None
+        if batch is not None:
+            yield _with_value(batch, b"".join(some))
+
+
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is not typed
     """The fetched records of one partition, handed over in pieces of bounded size."""
 
@@ -250,6 +326,10 @@ class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka
             self._update_position()
             self._partition_records = None
         return taken
+
+
+def _with_value(record: Any, value: bytes) -> Any:
+    return replace(record, value=value, serialized_value_size=len(value))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
@@ -126,6 +127,7 @@ class Follower:
         wait_seconds: how long to wait for messages before an empty batch is given.
         probe_seconds: how often an idle connection asks Kafka for ends, and how long the answer may take; an idle
             connection does not notice by itself that its brokers are gone. None: no such question.
+        in_batches: see `Brokers.reader`.
         on_current: called with True once everything written before the connection was read, and with False when
             this is no longer sure.
         clock: the clock that messages' times are compared with.
@@ -148,6 +150,7 @@ class Follower:
         most: int = 2_000,
         wait_seconds: float = 0.5,
         probe_seconds: float | None = None,
+        in_batches: bool = False,
         on_current: Callable[[bool], None] = lambda _: None,
         clock: Clock | None = None,
         now: Callable[[], float] = monotonic,
@@ -155,12 +158,12 @@ class Follower:
     ) -> None:
         names, numbers = tuple(topics), tuple(partitions)
         self.places = tuple(Place(topic, number) for topic in names for number in numbers)
-        self._brokers = brokers
+        self._make_reader = partial(
+            brokers.reader, is_committed=is_committed, group=group, wait_seconds=wait_seconds, in_batches=in_batches
+        )
         self._take = take
         self._begin = begin
         self._retry_on = retry_on
-        self._is_committed = is_committed
-        self._group = group
         self._name = name or ", ".join(names)
         self._most = most
         self._wait_seconds = wait_seconds
@@ -211,7 +214,8 @@ class Follower:
 
         Empty before the connection, and empty again once the ends are reached; `is_caught_up` tells the two apart.
         """
-        return {place: self._ends[place] - self._positions[place] for place in self._left if place in self._ends}
+        at = {**self._read_to, **self._positions}
+        return {place: self._ends[place] - at[place] for place in self._left if place in self._ends}
 
     @property
     def silent_seconds(self) -> float:
@@ -356,9 +360,7 @@ class Follower:
             await self._pause(RETRY_SECONDS)
 
     async def _connect(self) -> Batch:
-        reader = self._brokers.reader(
-            is_committed=self._is_committed, group=self._group, wait_seconds=self._wait_seconds
-        )
+        reader = self._make_reader()
         try:
             await reader.start()
             bounds = await reader.bounds(self.places)

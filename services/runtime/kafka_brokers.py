@@ -15,8 +15,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from services.runtime.brokers import Bounds, BrokersUnavailable, MessageTooLarge, Place, Record, Sent
+from services.runtime.fetching import FETCH_MAX_BYTES, in_batches
 from services.runtime.kafka import aiokafka_options, aiokafka_producer_options, stop_clients
 from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
+
+# Of all partitions together: whoever reads in batches reads a great deal, and holds some answers at once.
+_IN_BATCHES: dict[str, Any] = {"value_deserializer": in_batches, "fetch_max_bytes": FETCH_MAX_BYTES}
 
 
 class KafkaBrokers:
@@ -25,9 +29,13 @@ class KafkaBrokers:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
-    def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> KafkaReader:
+    def reader(
+        self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5, in_batches: bool = False
+    ) -> KafkaReader:
         """Make a reader as `brokers.Brokers` says; the group's name is without prefix."""
-        return KafkaReader(self._settings, is_committed=is_committed, group=group, wait_seconds=wait_seconds)
+        return KafkaReader(
+            self._settings, is_committed=is_committed, group=group, wait_seconds=wait_seconds, in_batches=in_batches
+        )
 
     def writer(self, *, is_durable: bool = True, linger_seconds: float = 0.0, batch_bytes: int = 16_384) -> KafkaWriter:
         if is_durable:
@@ -54,7 +62,13 @@ class KafkaReader:
     """Reads partitions of Kafka by aiokafka; its methods are documented in `brokers.Reader`."""
 
     def __init__(
-        self, settings: KafkaSettings, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5
+        self,
+        settings: KafkaSettings,
+        *,
+        is_committed: bool,
+        group: str | None = None,
+        wait_seconds: float = 0.5,
+        in_batches: bool = False,
     ) -> None:
         self._settings = settings
         self._prefix = len(settings.topic_prefix)
@@ -68,6 +82,7 @@ class KafkaReader:
             isolation_level="read_committed" if is_committed else "read_uncommitted",
             fetch_max_wait_ms=round(wait_seconds * 1000),
             max_partition_fetch_bytes=MESSAGE_MAX_BYTES,
+            **(_IN_BATCHES if in_batches else {}),
         )
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from services.runtime.brokers import Brokers, BrokersUnavailable, MessageTooLarge, Place, Record, Sent
 from services.runtime.ends import Ends
+from services.runtime.fetching import unpacked
 from services.runtime.following import (
     Batch,
     Follower,
@@ -380,6 +381,32 @@ class BrokersContract:
                 records += await reader.read(0.1, 10)
         await reader.stop()
         assert [tuple(record.headers) for record in records] == [headers, ()]
+
+    async def test_whole_batches_hold_what_a_reader_of_messages_reads(self, world: World) -> None:
+        await world.put(TOPIC, 0, "a", None, "b")
+        counted = await world.open(TOPIC, 0, "c", "d")
+        await counted.end(is_committed=True)
+        dropped = await world.open(TOPIC, 0, "e")
+        await dropped.end(is_committed=False)
+        await world.put(TOPIC, 1, "f")
+        found: dict[bool, list[Record]] = {}
+        for in_batches in (False, True):
+            records: list[Record] = []
+            found[in_batches] = records
+
+            async def take(batch: Batch, into: list[Record] = records) -> None:
+                into.extend(batch.records)
+
+            reading = follower(world, take, in_batches=in_batches)
+            await within(SECONDS, reading.run(until_caught_up=True))
+            # Past the end of the transaction that does not count.
+            assert reading.positions == {Place(TOPIC, 0): 8, Place(TOPIC, 1): 1}
+        taken_apart = [(batch, record) for batch in found[True] for record in unpacked(batch.value or b"")]
+        assert all(batch.key is None and batch.offset >= record.offset for batch, record in taken_apart)
+        assert sorted(
+            (batch.partition, record.offset, record.timestamp, record.key, record.value)
+            for batch, record in taken_apart
+        ) == sorted(record[1:6] for record in found[False])
 
     async def test_a_producer_is_replaced_once_and_goes_on(self, world: World) -> None:
         producer = Producer(world.brokers, handover_seconds=5)

@@ -168,10 +168,11 @@ class EmbeddedEngines:
         argv: Sequence[str],
         answers: Callable[[], bool],
         environment: dict[str, str] | None = None,
+        patience_seconds: float = START_TIMEOUT_SECONDS,
     ) -> Child:
         """Start a program and wait until it answers; the log is `logs/<name>.log`."""
         child = self.spawn(name, argv, environment)
-        self._wait(name, answers)
+        self._wait(name, answers, patience_seconds)
         return child
 
     def spawn(self, name: str, argv: Sequence[str], environment: dict[str, str] | None = None) -> Child:
@@ -194,12 +195,12 @@ class EmbeddedEngines:
         if self._watchdog is not None:
             self._watchdog.__exit__(None, None, None)
 
-    def _wait(self, name: str, answers: Callable[[], bool]) -> None:
+    def _wait(self, name: str, answers: Callable[[], bool], seconds: float = START_TIMEOUT_SECONDS) -> None:
         child, log = self._children[name], self.folder / "logs" / f"{name}.log"
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        deadline = time.monotonic() + seconds
         while not answers():
             if (code := child.poll()) is not None or time.monotonic() > deadline:
-                end = f"ended with {code}" if code is not None else f"gave no answer in {START_TIMEOUT_SECONDS:g} s"
+                end = f"ended with {code}" if code is not None else f"gave no answer in {seconds:g} s"
                 last = log.read_text(errors="replace").strip().splitlines()[-15:]
                 raise AssertionError("\n".join([f"{name} {end}; the end of {log}:", *last]))
             time.sleep(POLL_SECONDS)

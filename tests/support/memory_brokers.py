@@ -6,9 +6,12 @@ With ends of transactions, what retention and compaction take, topics made anew,
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from services.runtime.brokers import Bounds, BrokersUnavailable, MessageTooLarge, Place, Record, Sent
 from tests.support.manual_clock import START
@@ -55,6 +58,15 @@ class _Log:
         return slot.record
 
 
+def _in_batch(record: Record) -> Record:
+    """A batch of one record, as a broker would store it."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1 << 30)
+    builder.append(0, record.timestamp, record.key, record.value, list(record.headers))
+    batch = builder.build()
+    struct.pack_into(">q", batch, 0, record.offset)
+    return record._replace(key=None, value=bytes(batch), headers=())
+
+
 def _is(slot: _Slot, outcome: _Outcome) -> bool:
     return slot.transaction is not None and slot.transaction.outcome is outcome
 
@@ -75,6 +87,8 @@ class MemoryBrokers:
         """So many of the next messages are taken, and lost."""
         self.slow: set[str] = set()
         """Topics whose messages reach no reader at present, though they are written."""
+        self.were_read_in_batches = False
+        """Whether a reader was given whole batches."""
         self.readers: list[MemoryReader] = []
         self.writers: list[MemoryWriter] = []
 
@@ -171,9 +185,11 @@ class MemoryBrokers:
             if slot.record is not None
         ]
 
-    def reader(self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5) -> MemoryReader:
-        """See `Brokers`."""
-        made = MemoryReader(self, is_committed=is_committed, group=group)
+    def reader(
+        self, *, is_committed: bool, group: str | None = None, wait_seconds: float = 0.5, in_batches: bool = False
+    ) -> MemoryReader:
+        """See `Brokers`; a batch has one message."""
+        made = MemoryReader(self, is_committed=is_committed, group=group, in_batches=in_batches)
         self.readers.append(made)
         return made
 
@@ -216,10 +232,13 @@ class MemoryTransaction:
 class MemoryReader:
     """See `services.runtime.brokers.Reader`."""
 
-    def __init__(self, brokers: MemoryBrokers, *, is_committed: bool, group: str | None) -> None:
+    def __init__(
+        self, brokers: MemoryBrokers, *, is_committed: bool, group: str | None, in_batches: bool = False
+    ) -> None:
         self._brokers = brokers
         self._is_committed = is_committed
         self._group = group
+        self._in_batches = in_batches
         self._positions: dict[Place, int] = {}
         self._written: dict[Place, int] = {}
         self.is_stopped = False
@@ -273,7 +292,8 @@ class MemoryReader:
                 record = log.readable(position, is_committed=self._is_committed)
                 position += 1
                 if record is not None:
-                    found.append(record)
+                    found.append(_in_batch(record) if self._in_batches else record)
+                    self._brokers.were_read_in_batches |= self._in_batches
             self._positions[place] = position
         return found
 

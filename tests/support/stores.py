@@ -7,11 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from services.query_api.store.feeding import StoreFeed
 from services.query_api.store.files import Identity
+from services.query_api.store.filling import MANY_MESSAGES
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.store.layout import FORMAT
 from services.runtime.brokers import Brokers
@@ -44,12 +46,20 @@ class Incarnation:
 
 @asynccontextmanager
 async def store_of(
-    folder: Path, brokers: Brokers, incarnation: Incarnation | None = None, *, waits: bool = True
+    folder: Path,
+    brokers: Brokers,
+    incarnation: Incarnation | None = None,
+    *,
+    waits: bool = True,
+    many: int = MANY_MESSAGES,
+    refused: Callable[[str, Any], None] = lambda _, __: None,
 ) -> AsyncIterator[tuple[Store, StoreFeed]]:
     """A process with the store of a folder, filled; it stops in order."""
     clock = SystemClock()
     store = Store(folder, told.PARTITIONS, clock)
-    feed = StoreFeed(store, brokers, told.PARTITIONS, told.decoders, incarnation or Incarnation(), clock)
+    feed = StoreFeed(
+        store, brokers, told.PARTITIONS, told.fetch_schema, incarnation or Incarnation(), clock, refused, many
+    )
     store.start()
     feed.start()
     try:

@@ -11,10 +11,10 @@ from schemas.codec import codec, schema_text
 from schemas.encoder import wire_encoder
 from schemas.events import AccountEvent, CatalogChannel, CatalogPost, CatalogTarget
 from schemas.metrics import POST_NAMES, WINDOW_METRICS, mask_of, post_engagement_rate, post_engagements, total
-from schemas.positional import PositionalCodec
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
-from services.query_api.store import records
+from services.query_api.store import messages
 from services.query_api.store.layout import TOPICS
+from services.query_api.store.messages import Decoder
 from services.runtime.kafka import partition_of
 from tests.support.manual_clock import START
 from tests.support.memory_brokers import MemoryBrokers
@@ -33,9 +33,14 @@ _OLD_ROLLUP = wire_encoder(_TEXTS[_OLD_ROLLUPS], _OLD_ROLLUPS)
 _WINDOW = wire_encoder(_TEXTS[_IDS[CHANNEL_ROLLUPS]], _IDS[CHANNEL_ROLLUPS])
 
 
-def decoders() -> dict[str, PositionalCodec]:
+def fetch_schema(schema_id: int) -> str:
+    """A schema's text."""
+    return _TEXTS[schema_id]
+
+
+def decoders() -> dict[str, Decoder]:
     """Decoders of all topics of the store."""
-    return {topic: PositionalCodec(topic, _TEXTS.__getitem__, records.WANTED[topic]) for topic in TOPICS}
+    return messages.decoders(fetch_schema)
 
 
 def topics() -> MemoryBrokers:

@@ -9,23 +9,27 @@ Guarantee: each message has its effect once, since the positions are stored with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import lmdb
 from filelock import FileLock, Timeout
 
 from schemas.writers import SchemasAway
+from services.query_api.store import messages
 from services.query_api.store.files import Environment, Identity, StoreError
+from services.query_api.store.filling import MANY_MESSAGES, Filling, Lost, UnpackingFailed
 from services.query_api.store.handle import Store
 from services.query_api.store.layout import FORMAT, TOPICS, Damaged
-from services.query_api.store.marks import foreign, last_marks
+from services.query_api.store.marks import Mark, foreign, last_marks
+from services.query_api.store.messages import Decoder, Message
 from services.query_api.store.status import Phase
-from services.query_api.store.writing import Decoder, Writer
-from services.runtime.brokers import Brokers, BrokersUnavailable
+from services.query_api.store.writing import Writer
+from services.runtime.brokers import Brokers, BrokersUnavailable, Place
 from services.runtime.clock import Clock
 from services.runtime.following import Batch, Follower, at_positions
 from services.runtime.logging import get_logger
@@ -37,6 +41,7 @@ Result = TypeVar("Result")
 _ELECT_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _BEAT_SECONDS = 0.25
+_PROGRESS_SECONDS = 10.0
 # Topics made anew are seen at a new connection, and so often without one.
 _IDENTIFY_SECONDS = 10.0
 _HOUSEKEEPING_SECONDS = 5.0
@@ -57,7 +62,8 @@ class StoreFeed:
     """Fills the store when it is this process's turn.
 
     Args:
-        decoders: makes the decoders, by topic; may ask the registry.
+        fetch_schema: see `schemas.codec.RecordCodec`; asked in threads.
+        many: a new store is filled by several processes where the topics have so many offsets.
     """
 
     def __init__(
@@ -65,15 +71,17 @@ class StoreFeed:
         store: Store,
         brokers: Brokers,
         partitions: int,
-        decoders: Callable[[], Mapping[str, Decoder]],
+        fetch_schema: Callable[[int], str],
         identify: Identify,
         clock: Clock,
         refused: Callable[[str, Any], None] = lambda _, __: None,
+        many: int = MANY_MESSAGES,
     ) -> None:
         self._store = store
         self._brokers = brokers
         self._partitions = partitions
-        self._make_decoders = decoders
+        self._fetch_schema = fetch_schema
+        self._many = many
         self._identify = identify
         self._clock = clock
         self._refused = refused
@@ -150,13 +158,15 @@ class StoreFeed:
         try:
             self._tell(Phase.WAITING)
             self._store.identity = identity = Identity(FORMAT, await self._identify(), self._partitions)
-            decoders = await asyncio.to_thread(self._make_decoders)
+            decoders = messages.decoders(self._fetch_schema)
             await self._open(identity, decoders)
             assert self._writer is not None
-            held = await self._in_thread(self._writer.positions)
             await self._require_same_log(self._writer)
             self._taken = 0
             self._tell(Phase.FILLING)
+            if self._is_filling:
+                await self._fill(self._writer, identity)
+            held = await self._in_thread(self._writer.positions)
             self._follower = follower = Follower(
                 self._brokers,
                 TOPICS,
@@ -175,6 +185,34 @@ class StoreFeed:
             self._follower = None
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
+
+    async def _fill(self, writer: Writer, identity: Identity) -> None:
+        """Fill a new store with what the topics hold; where that is little, or fails, the rest is left to `_follow`."""
+
+        async def write(
+            found: Sequence[Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark], count: int
+        ) -> None:
+            await self._write(writer.take, found, positions, marks)
+            self._taken += count
+
+        held = await self._in_thread(writer.positions)
+        filling = Filling(
+            self._brokers, self._partitions, held, self._fetch_schema, write, writer.refuse, many=self._many
+        )
+        self._follower = filling.follower
+        tasks = [asyncio.create_task(filling.run()), asyncio.create_task(self._watch(filling.follower, identity))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except Lost:
+            raise _MadeAnew("the topics no longer have the place up to which it was read") from None
+        except UnpackingFailed as error:
+            log.warning("the store is filled by one process alone", problem=str(error))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, follower: Follower, decoders: Mapping[str, Decoder], identity: Identity) -> None:
         following = asyncio.create_task(follower.run())
@@ -310,8 +348,12 @@ class StoreFeed:
         self._store.status.tell(phase, left=left, taken=self._taken, current_at=now)
 
     async def _beat(self) -> None:
+        told_at = monotonic()
         while True:
             self._tell(self._phase)
+            if self._is_filling and self._phase == Phase.FILLING and monotonic() - told_at >= _PROGRESS_SECONDS:
+                told_at = monotonic()
+                log.info("the store is being filled", done=self._taken, left=self._store.status.told().left)
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _watch(self, follower: Follower, identity: Identity) -> None:

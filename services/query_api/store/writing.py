@@ -8,51 +8,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from schemas.codec import MalformedEvent
-from schemas.keys import Reason, RefusedRecord, parsed_key, reason_of
-from schemas.writers import SchemasAway
+from schemas.keys import Reason
 from services.query_api.store import layout, ordering, records
 from services.query_api.store.files import Environment, Transaction
 from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT
 from services.query_api.store.marks import Mark, unpacked
+from services.query_api.store.messages import Decoder, Message, Refused, log_refused, messages
 from services.runtime.brokers import Place, Record
-from services.runtime.kafka import partition_of
-from services.runtime.logging import get_logger
-
-log = get_logger(__name__)
 
 INCOMPLETE = b"incomplete"
 """In `meta`: how many posts have figures without those of each target."""
 # Of what single transactions wrote, for whoever keeps answers: a process that is further behind forgets all of them.
 _RECENT_BYTES = 4 * 1024 * 1024
 _PRUNED_AT_ONCE = 2_000
-
-
-class Decoder(Protocol):
-    """Decodes one topic; see `schemas.positional.PositionalCodec`."""
-
-    def decode(self, data: bytes) -> tuple[Any, ...]:
-        """The wanted fields of a value."""
-
-
-class _Message(NamedTuple):
-    """A message that counts.
-
-    Attributes:
-        payload: empty where its thing is gone.
-        targets: whose post it names.
-    """
-
-    topic_at: int
-    key: bytes
-    offset: int
-    timestamp: int
-    payload: bytes
-    targets: Sequence[str]
 
 
 _NO_MARKS: Mapping[Place, Mark] = MappingProxyType({})
@@ -107,51 +78,14 @@ class Writer:
                 for topic_at, partition in (layout.place_of(key),)
             }
 
-    def decoded(self, batch: Iterable[Record]) -> list[_Message]:
-        """The messages that count; whatever else was written to the topics is passed over.
+    def decoded(self, batch: Iterable[Record]) -> list[Message]:
+        """The messages that count; see `messages`."""
+        return messages(batch, self._decoders, self._partitions, self.refuse)
 
-        Raises:
-            SchemasAway: the registry does not answer.
-        """
-        found: list[_Message] = []
-        for record in batch:
-            try:
-                message = self._message(record)
-            except SchemasAway:
-                raise
-            except MalformedEvent as error:
-                self._refuse(record, reason_of(error))
-            except Exception as error:
-                # One record must not keep the others from being read, whatever is wrong with it or with its decoder.
-                log.error("an entry breaks its decoder", topic=record.topic, offset=record.offset, error=repr(error))
-                self._refuse(record, Reason.UNREADABLE_VALUE)
-            else:
-                found.append(message)
-        return found
-
-    def _message(self, record: Record) -> _Message:
-        topic, key = record.topic, record.key or b""
-        parts = parsed_key(topic, key or None)
-        if partition_of(parts[0], self._partitions) != record.partition:
-            raise RefusedRecord(Reason.WRONG_PARTITION, f"a message of {topic} is in another workspace's partition")
-        payload, targets = b"", []
-        if record.value is not None:
-            fields = self._decoders[topic].decode(record.value)
-            if records.told_key(topic, fields) != parts:
-                raise RefusedRecord(Reason.KEY_AND_VALUE_DIFFER, f"key and value of a message of {topic} differ")
-            if not records.is_deleted(topic, fields):
-                payload, targets = records.payload(topic, fields), records.target_ids(topic, fields)
-        return _Message(TOPICS.index(topic), key, record.offset, record.timestamp, payload, targets)
-
-    def _refuse(self, record: Record, reason: Reason) -> None:
-        self._refused(record.topic, reason)
-        log.error(
-            "an entry does not count",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=reason.value,
-        )
+    def refuse(self, refused: Refused) -> None:
+        """Note and count a record that does not count."""
+        log_refused(refused)
+        self._refused(refused.topic, Reason(refused.reason))
 
     def marks(self) -> dict[Place, Mark]:
         """The last message that was taken of each partition."""
@@ -164,7 +98,7 @@ class Writer:
             return held
 
     def take(
-        self, messages: Sequence[_Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark] = _NO_MARKS
+        self, messages: Sequence[Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark] = _NO_MARKS
     ) -> None:
         """Take messages in, in one transaction with the positions behind them.
 
@@ -195,7 +129,7 @@ class Writer:
             self._next += 1
             self._recent, self._recent_bytes = kept
 
-    def _put(self, txn: Transaction, message: _Message) -> int | None:
+    def _put(self, txn: Transaction, message: Message) -> int | None:
         """Take one message; returns by how much more posts lack figures of targets, None where it changes nothing."""
         topic_at, key, offset, timestamp, payload, targets = message
         table = self._db[TABLES[topic_at]]
