@@ -317,6 +317,9 @@ def test_who_navigates_keeps_place_and_focus(origin: str, page: Page, answers: A
     page.wait_for_function("(at) => Math.abs(scrollY - at) < 2", arg=at)
     expect(page.locator("h1")).to_be_focused()
     assert page.title() == "Posts · Tidemark"
+    page.wait_for_function("(at) => history.state.scrolled === at", arg=at)
+    page.reload()
+    page.wait_for_function("(at) => Math.abs(scrollY - at) < 2", arg=at)
     page.get_by_role("link", name="Next page").click()
     table = page.locator("main .scroll.card")
     expect(page.locator("tr[data-id=p40]")).to_be_in_viewport()

@@ -4,6 +4,8 @@ import { useEffect, useState } from "./view.js";
 const CHANGED = "tidemark:address";
 // How long a view may take until it is as long as it was when somebody left it.
 const LONGEST_RETURN_MS = 10_000;
+// Browsers refuse more than some writes a second.
+const STILL_MS = 200;
 const OWN_WAY = ["wheel", "touchmove", "keydown", "pointerdown"];
 const ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
@@ -54,7 +56,8 @@ export function go(address, { replaces = false } = {}) {
   if (placeOf(parameters()) !== before) scrollTo(0, 0);
 }
 
-// Scrolls as the view grows, until all of it is there, or somebody scrolls or types.
+// Scrolls as the view grows, until it is as long as it was, or somebody scrolls or types. A page that was just loaded
+// has neither a view nor a sign that one is loading.
 function scrollBack(to) {
   returning?.();
   const until = performance.now() + LONGEST_RETURN_MS;
@@ -66,12 +69,21 @@ function scrollBack(to) {
   };
   const step = () => {
     scrollTo(0, to);
-    if (!document.querySelector("main .loading") || performance.now() > until) stop();
+    const isThere = scrollY >= to - 1 && !document.querySelector("main .loading");
+    if (isThere || performance.now() > until) stop();
     else frame = requestAnimationFrame(step);
   };
   OWN_WAY.forEach((name) => addEventListener(name, stop, { capture: true, passive: true }));
   returning = stop;
   frame = requestAnimationFrame(step);
+}
+
+// A reload forgets all but the entry's own state, and is too late to write to it.
+let writing = 0;
+function keepPlace() {
+  scrolled.set(entry, scrollY);
+  clearTimeout(writing);
+  writing = setTimeout(() => history.replaceState({ entry, scrolled: scrolled.get(entry) ?? 0 }, ""), STILL_MS);
 }
 
 // Follows links of the page without loading it anew, and keeps how far each view was scrolled.
@@ -85,14 +97,13 @@ export function followLinks() {
   });
   history.scrollRestoration = "manual";
   if (history.state?.scrolled) scrollBack(history.state.scrolled);
-  history.replaceState({ entry }, "");
-  addEventListener("scroll", () => returning || scrolled.set(entry, scrollY), { passive: true });
+  else history.replaceState({ entry }, "");
+  addEventListener("scroll", () => returning || keepPlace(), { passive: true });
   addEventListener("popstate", (event) => {
     isBack = true;
     entry = event.state?.entry ?? newEntry();
     scrollBack(scrolled.get(entry) ?? event.state?.scrolled ?? 0);
   });
-  addEventListener("pagehide", () => history.replaceState({ entry, scrolled: scrollY }, ""));
 }
 
 export function useParameters() {
