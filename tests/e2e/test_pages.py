@@ -247,13 +247,20 @@ def expected(name: str, window: Window, scene: Scene) -> dict[tuple[str, str, st
             for metric, value in window_totals["metrics"].items():
                 found |= of(f"window-{length}", metric, {metric: value}, "no_answer")
     if name == "best-times":
-        for cell in again("insights/best-times")["cells"]:
+        answer = again("insights/best-times")
+        found |= of("insight", "minimum", {f"minimum.{key}": least for key, least in answer["minimum"].items()}, "")
+        for cell in answer["cells"]:
             found |= of("cell", f"{cell['weekday']}-{cell['hour']}", {"score": cell["score"]}, "too_few")
     if name == "decay":
-        for age in again("insights/decay")["ages"]:
+        answer = again("insights/decay")
+        found |= of("insight", "minimum", {"base_days": answer["base_days"]}, "")
+        found |= of("insight", "minimum", {f"minimum.{key}": least for key, least in answer["minimum"].items()}, "")
+        for age in answer["ages"]:
             found |= of("age", age["age_hours"], {"share": age["share"], "posts": age["posts"]}, "too_few")
     if name == "unusual":
         answer = again("insights/unusual")
+        found |= of("insight", "minimum", {"factor": answer["factor"]}, "")
+        found |= of("insight", "minimum", {f"minimum.{key}": least for key, least in answer["minimum"].items()}, "")
         for one in answer["posts"]:
             found |= of(
                 "unusual", one["target_id"], {key: one[key] for key in ("value", "usual", "ratio", "targets")}, ""

@@ -161,7 +161,7 @@ def operators_figures(status: Any, accounts: Any) -> dict[tuple[str, str, str], 
     longest = max(waits, key=Decimal, default=None)
     known |= {
         ("flow", "lag", "lag"): behind,
-        ("flow", "waits", "waits_seconds"): longest or (None if status["kafka"]["problem"] else "0"),
+        ("flow", "waits", "waits_seconds"): longest,
         ("verdict", "first", "lag"): behind,
         ("verdict", "first", "waits_seconds"): longest,
         ("verdict", "first", "free_bytes"): engine["free_bytes"],

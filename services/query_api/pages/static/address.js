@@ -35,6 +35,7 @@ export function addressWith(changes, base = parameters()) {
 // How far each entry of the history was scrolled. The browser's own memory fails: a view is short until its answers come.
 const scrolled = new Map();
 let made = 0;
+let writing = 0;
 let returning = null;
 let isBack = false;
 const newEntry = () => `${performance.timeOrigin}/${(made += 1)}`;
@@ -48,7 +49,9 @@ export function go(address, { replaces = false } = {}) {
   returning?.();
   isBack = false;
   if (!replaces) {
+    clearTimeout(writing);
     scrolled.set(entry, scrollY);
+    history.replaceState({ entry, scrolled: scrollY }, "");
     entry = newEntry();
   }
   history[replaces ? "replaceState" : "pushState"]({ entry }, "", address);
@@ -79,7 +82,6 @@ function scrollBack(to) {
 }
 
 // A reload forgets all but the entry's own state, and is too late to write to it.
-let writing = 0;
 function keepPlace() {
   scrolled.set(entry, scrollY);
   clearTimeout(writing);

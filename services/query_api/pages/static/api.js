@@ -3,6 +3,8 @@ import { read } from "./digits.js";
 import { useEffect, useRef, useState } from "./view.js";
 
 const LONGEST_WAIT_SECONDS = 60;
+// A server that is frozen takes connections and never answers. Reads of the API end sooner than this.
+const LONGEST_READ_MS = 60_000;
 // Of 500 rows each.
 const MOST_PAGES = 20;
 
@@ -81,15 +83,20 @@ export class Session {
 
   async told(path, options) {
     let reply;
+    let text;
+    const late = new AbortController();
+    const timer = options.method === "POST" ? null : setTimeout(() => late.abort(new DOMException("", "TimeoutError")), LONGEST_READ_MS);
     try {
-      reply = await this.fetch(path, options);
+      reply = await this.fetch(path, { ...options, signal: AbortSignal.any([late.signal, ...(options.signal ? [options.signal] : [])]) });
+      text = await reply.text();
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, { message: "The server can't be reached." });
+    } finally {
+      clearTimeout(timer);
     }
     // Where requests are counted, replies tell how many are left.
     this.isLimited = reply.headers.has("ratelimit");
-    const text = await reply.text();
     let body = null;
     try {
       body = read(text);

@@ -1,7 +1,7 @@
 // When posts do best, how they age, and what is out of the ordinary.
 import { addressWith, go } from "./address.js";
 import { useAnswers, withQuery } from "./api.js";
-import { Ago, Card, Empty, Figure, Loading, Name, NO_CHOSEN, Problems, Select, Title } from "./parts.js";
+import { Ago, Card, Counted, Empty, Figure, Loading, Name, NO_CHOSEN, Problems, Select, Title } from "./parts.js";
 import { chosenOf } from "./picker.js";
 import { textOf } from "./posts.js";
 import { SpanBar, spanOf } from "./span.js";
@@ -45,7 +45,7 @@ export function BestTimes(props) {
     <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${8} />`}
     ${found && html`<${Card} title=${best.length ? `Best: ${best.map((cell) => `${weekdayName(cell.weekday, "long")} ${cell.hour}:00`).join(", ")}` : "Too few posts for a best time"}
-      note=${`What posts of each hour had, against their channel's usual at the same age; 1× is as usual. An hour needs ${found.minimum.cell_posts} posts, a channel ${found.minimum.channel_targets}. Times in ${found.tz}.`}>
+      note=${html`<span data-id="minimum" data-kind="insight">What posts of each hour had, against their channel's usual at the same age; 1× is as usual. An hour needs <${Counted} metric="minimum.cell_posts" value=${found.minimum.cell_posts} one="post" />, a channel <${Figure} metric="minimum.channel_targets" value=${found.minimum.channel_targets} />. Times in ${found.tz}.</span>`}>
       <div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="heat">
         <thead><tr><th scope="col"><span class="hidden">Day</span></th>${Array.from({ length: 24 }, (_, hour) => html`<th scope="col" key=${hour}>${hour}</th>`)}</tr></thead>
         <tbody>${days.map((cells) => html`<tr key=${cells[0].weekday} data-id=${String(cells[0].weekday)}>
@@ -72,8 +72,9 @@ export function Decay(props) {
     <//>
     <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${5} />`}
-    ${found && html`<${Card} title=${`Share reached of what posts have after ${found.base_days} days`} note=${`The median over posts that are old enough; an age needs ${found.minimum.targets} of them.`}>
-      ${known.length === 0 && html`<${Empty} title="No post is old enough yet">Posts count once they are ${found.base_days} days old and were polled until then.<//>`}
+    ${found && html`<${Card} title=${html`<span data-id="minimum" data-kind="insight">Share reached of what posts have after <${Counted} metric="base_days" value=${found.base_days} one="day" /></span>`}
+      note=${html`<span data-id="minimum" data-kind="insight">The median over posts that are old enough; an age needs <${Figure} metric="minimum.targets" value=${found.minimum.targets} /> of them.</span>`}>
+      ${known.length === 0 && html`<${Empty} title="No post is old enough yet">Posts count once they are that old and were polled until then.<//>`}
       <div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="decay">
         <thead><tr><th scope="col">Age</th><th scope="col">Share reached</th><th scope="col" class="number">Posts</th></tr></thead>
         <tbody>${found.ages.map((one) => html`<tr key=${one.age_hours} data-id=${String(one.age_hours)} data-kind="age">
@@ -101,7 +102,7 @@ export function Unusual(props) {
     <${Problems} errors=${errors} missing=${chosenOf(props.held).length ? NO_CHOSEN : null} />
     ${!found && !errors.found && html`<${Loading} lines=${6} />`}
     ${found && html`
-      <${Card} title="Far from usual" note=${`At least ${found.factor} times what the channel's posts usually have at the same age, or at most 1/${found.factor} of it.`}>
+      <${Card} title="Far from usual" note=${html`<span data-id="minimum" data-kind="insight">At least <${Figure} metric="factor" value=${found.factor} /> times what the channel's posts usually have at the same age, or at most one part in as many.</span>`}>
         ${found.posts.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Post</th><th scope="col">Published</th><th scope="col">At the age of</th><th scope="col" class="number">${label(metric)}</th><th scope="col" class="number">Usual</th><th scope="col" class="number">Against usual</th><th scope="col" class="number">Posts compared</th></tr></thead>
           <tbody>${found.posts.map((one) => html`<tr key=${one.target_id} data-id=${one.target_id} data-kind="unusual">
@@ -109,7 +110,7 @@ export function Unusual(props) {
             <td class="number"><${Figure} metric="value" value=${one.value} /></td><td class="number"><${Figure} metric="usual" value=${one.usual} /></td>
             <td class="number"><span class=${`change ${one.direction === "above" ? "up" : "down"}`}><${Figure} metric="ratio" value=${one.ratio} /></span></td>
             <td class="number"><${Figure} metric="targets" value=${one.targets} /></td></tr>`)}</tbody></table></div>`
-        : html`<${Empty} title="Nothing is far from usual">A post is compared once its channel has ${found.minimum.channel_targets} posts with figures at the same age.<//>`}
+        : html`<${Empty} title="Nothing is far from usual">A post is compared once its channel has <span data-id="minimum" data-kind="insight"><${Counted} metric="minimum.channel_targets" value=${found.minimum.channel_targets} one="post" /></span> with figures at the same age.<//>`}
       <//>
       <${Card} title="Counters that fell" note="Platforms correct counts downwards; growth counted earlier is not taken back.">
         ${found.falls.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>

@@ -14,7 +14,7 @@ const MOST_KEPT = 500;
 // The points of each post's line, by id, as they come; one that was read stays right until its post is
 // answered for anew. Where requests are counted, figures matter more than lines.
 export function useLines(session, posts, metric) {
-  const [lines, draw] = useState({});
+  const [lines, draw] = useState(new Map());
   const wanted = posts.filter((post) => post.captured_at && post.published_at && isId(post.id));
   useEffect(() => {
     if (session.isLimited) return undefined;
@@ -35,7 +35,7 @@ export function useLines(session, posts, metric) {
           kept.delete(kept.size >= MOST_KEPT ? kept.keys().next().value : "");
           kept.set(name, values);
         }
-        draw((before) => (before[post.id] === values ? before : { ...before, [post.id]: values }));
+        draw((before) => (before.get(post.id) === values ? before : new Map(before).set(post.id, values)));
       }
     };
     for (let n = 0; n < AT_ONCE; n += 1) {

@@ -9,6 +9,7 @@ import { ago, duration, STATUSES } from "./words.js";
 
 const LINKS = [["health", "Health"], ["platforms", "Platforms"], ["accounts", "Accounts"], ["dead-letters", "Dead letters"]];
 const AGAIN_MS = 5_000;
+const SILENT_LOOKS = 6;
 const LOOKS_PER_LETTERS = 12;
 const FRESH_LETTERS_MS = 3_600_000;
 const FULL_BYTES = 64 * 2 ** 20;
@@ -39,8 +40,8 @@ function platforms(status) {
 
 // The workspaces whose polls cost most, of all pollers: [workspace, dollars].
 function spenders(pollers) {
-  const spent = Object.assign({}, ...pollers.map((one) => one.spent_usd_by_workspace ?? {}));
-  return Object.entries(spent).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOST_SPENDERS);
+  const spent = new Map(pollers.flatMap((one) => Object.entries(one.spent_usd_by_workspace ?? {})));
+  return [...spent].sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOST_SPENDERS);
 }
 
 const nameOf = (view) => LINKS.find(([name]) => name === view)[1];
@@ -66,7 +67,7 @@ function first(status, accounts, letters) {
   if (stale) return [`Figures of ${stale[0]} are older than promised.`, "See the platform's errors and budget under Platforms.", "TidemarkFiguresStale", "platforms"];
   if (refusedShapes(status).length) return [`${refusedShapes(status)[0].platform} refuses a kind of call.`, "See its words under Platforms; often a scope or a version of the API is missing.", "TidemarkShapeRefused", "platforms"];
   const fresh = letters?.data.filter((one) => Number(one.redriven) < Number(one.letters) && Date.now() - new Date(one.newest_at) < FRESH_LETTERS_MS) ?? [];
-  if (fresh.length) return [html`<${Counted} metric="letters" value=${fresh.reduce((all, one) => all + Number(one.letters) - Number(one.redriven), 0)} one="answer" /> could not be read, the newest ${minutesAgo(fresh[0].newest_at)}.`, "Find the cause in what they hold, mend it, then send them again:", "Dead letters", "dead-letters"];
+  if (fresh.length) return [html`<${Counted} metric="letters_left" value=${fresh.reduce((all, one) => all + Number(one.letters) - Number(one.redriven), 0)} one="answer" /> could not be read, the newest ${minutesAgo(fresh[0].newest_at)}.`, "Find the cause in what they hold, mend it, then send them again:", "Dead letters", "dead-letters"];
   if (Number(accounts?.waiting)) return [html`<${Counted} metric="waiting" value=${accounts.waiting} one="account" /> must be reconnected.`, "Their owners have to connect them again:", "TidemarkPlatformFails", "accounts"];
   return null;
 }
@@ -109,7 +110,7 @@ function Health({ status, accounts, letters, isOld, readAt, notices }) {
         <span class="value"><${Figure} metric=${key} value=${rate(status, key)} reason="no_answer" /></span></li>`)}</ul>
       <ul class="flow apart" data-kind="flow">
         <li data-id="lag"><span class="name">Messages behind</span><span class="value"><${Figure} metric="lag" value=${lagged(status)} /></span></li>
-        <li data-id="waits"><span class="name">Oldest of them waits</span><span class="value"><${Figure} metric="waits_seconds" value=${waits(status) ?? (status.kafka.problem ? null : 0)} reason="no_answer" /></span></li>
+        <li data-id="waits"><span class="name">Oldest of them waits</span><span class="value"><${Figure} metric="waits_seconds" value=${waits(status)} reason=${status.kafka.problem ? "no_answer" : "nothing_waits"} /></span></li>
         <li data-id="latency"><span class="name">Answer to visible, 99${"\u00a0"}%</span><span class="value">${latency(status)}</span></li></ul>
     <//>
     <${Card} title="Services">
@@ -245,7 +246,12 @@ function Operations({ isFresh, onSignOut }) {
   const said = new Map(Object.entries(errors).map(([name, error]) => [`${error.status === 503 ? name : ""}${error.status}${error.message}`, [name, error]]));
   const notices = [...said.values()].map(([name, error]) => html`<${Problem} key=${name} error=${error} what=${READ[name]} />`);
   useTitle(nameOf(view), "Tidemark operations");
-  const shared = { session, status: data.status, accounts: data.accounts, letters: read.data.letters, errors, notices, isOld: Boolean(errors.status), readAt: looked.times.status };
+  const readAt = looked.times.status;
+  // A server that is frozen takes the question and does not answer. Looks are counted, as a page that nobody sees has none.
+  const answered = useRef({ readAt, tick });
+  if (answered.current.readAt !== readAt) answered.current = { readAt, tick };
+  const isSilent = tick - answered.current.tick >= SILENT_LOOKS;
+  const shared = { session, status: data.status, accounts: data.accounts, letters: read.data.letters, errors, notices, isOld: isSilent || Boolean(errors.status), readAt };
   const View = { health: Health, platforms: Platforms, accounts: Accounts, "dead-letters": DeadLetters }[view];
   return html`<${Frame} links=${LINKS} current=${view} place=${placeOf({ view })} isFresh=${isFresh} onSignOut=${onSignOut}>
     ${data.status || ["accounts", "dead-letters"].includes(view) ? html`<${View} ...${shared} />` : html`<${Title} text=${nameOf(view)} />${notices}${!errors.status && html`<${Loading} lines=${8} />`}`}

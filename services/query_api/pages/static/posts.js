@@ -78,7 +78,7 @@ export function Posts({ session, held, tick, channels }) {
         <tbody>${(posts ?? []).map(
           (post) => html`<tr key=${post.id} data-id=${post.id} data-kind="post">
             <th scope="row"><${PostCell} post=${post} zone=${span.zone} /></th>
-            <td class="line"><${Line} values=${lines[post.id]} metric=${drawn} /></td>
+            <td class="line"><${Line} values=${lines.get(post.id)} metric=${drawn} /></td>
             ${COLUMNS.map(
               (name) => html`<td key=${name} class=${`number ${name === sort ? "sorted" : ""}`}>
                 <${Figure} metric=${name} value=${post.metrics[name]} reason=${post.reasons[name]} short />

@@ -136,7 +136,7 @@ export function SpanBar({ held, span, channels, hasChannel = true, children }) {
       options=${RANGES}
     />
     <details class="dates" open=${span.range === "custom"}>
-      <summary>Custom</summary>
+      <summary class=${span.range === "custom" ? "chosen" : null}>Custom</summary>
       <${DateField} label="From" value=${isDate(held.from) ? held.from : ""} onTake=${(date) => pick("from", date)} />
       <${DateField} label="To" value=${isDate(held.to) ? held.to : ""} onTake=${(date) => pick("to", date)} />
     </details>

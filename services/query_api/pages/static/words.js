@@ -48,6 +48,7 @@ export const REASONS = {
   no_answer: "No answer with this figure in this window.",
   no_base: "There is no figure of the window before to compare with.",
   no_budget: "No budget is set, so nothing can be left of it.",
+  nothing_waits: "No message waits.",
   too_few: "Too few posts for a fair figure.",
   beyond: "Longer than the longest time that is told apart.",
 };
@@ -102,6 +103,7 @@ export function figureText(metric, value, isShort = false) {
   }
   if (metric === "engagement_rate" || metric === "share") return share.format(number);
   if (metric === "change") return percent.format(number);
+  if (metric === "factor") return new Intl.NumberFormat(language).format(number);
   if (metric === "score" || metric === "ratio") {
     return `${new Intl.NumberFormat(language, { maximumSignificantDigits: 2 }).format(number)}×`;
   }

@@ -251,7 +251,7 @@ async def test_figures_are_the_newest_where_clickhouse_takes_too_long(
     monkeypatch.setattr(patience, "WAIT_SECONDS", 0.01)
     clickhouse = api.clickhouse
     clickhouse.error = None
-    stood = [["e1", "t2", AT, *told.values(likes=1)]]
+    stood = [["e1", "t2", AT, told.values(likes=1)]]
     clickhouse.answers = {
         "target_snapshots": stood,
         "workspace_snapshots": stood,
@@ -307,7 +307,7 @@ async def test_what_was_read_a_moment_ago_makes_replies_that_are_kept_until_some
         api.store.on_change = changed
         clickhouse = api.clickhouse
         clickhouse.error = None
-        clickhouse.answers = {"workspace_snapshots": [["e1", "t2", AT, *told.values(likes=1)]]}
+        clickhouse.answers = {"workspace_snapshots": [["e1", "t2", AT, told.values(likes=1)]]}
         # Addresses of one question, each with a reply of its own.
         first, second, third = (f"/v1/analytics?days=30&same={number}" for number in range(3))
         content = (await api.get(first)).content
@@ -321,7 +321,7 @@ async def test_what_was_read_a_moment_ago_makes_replies_that_are_kept_until_some
         told.put(api.brokers, POST_ROLLUPS, "w1/p1", told.figures("w1", "p1", {"t2": told.values(likes=9)}, at=AT))
         await until(lambda: bool(seen), "the change is known")
         assert (await api.get(third)).content == content
-        clickhouse.answers = {"workspace_snapshots": [["e2", "t2", AT, *told.values(likes=9)]]}
+        clickhouse.answers = {"workspace_snapshots": [["e2", "t2", AT, told.values(likes=9)]]}
         clickhouse.goes.set()
 
         async def is_newest() -> bool:
