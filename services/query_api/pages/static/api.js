@@ -84,16 +84,21 @@ export class Session {
   async told(path, options) {
     let reply;
     let text;
-    const late = new AbortController();
-    const timer = options.method === "POST" ? null : setTimeout(() => late.abort(new DOMException("", "TimeoutError")), LONGEST_READ_MS);
+    // One signal for both: signals that are made of others are kept as long as those live.
+    const ending = new AbortController();
+    const end = () => ending.abort();
+    if (options.signal?.aborted) end();
+    options.signal?.addEventListener("abort", end);
+    const timer = options.method === "POST" ? null : setTimeout(() => ending.abort(new DOMException("", "TimeoutError")), LONGEST_READ_MS);
     try {
-      reply = await this.fetch(path, { ...options, signal: AbortSignal.any([late.signal, ...(options.signal ? [options.signal] : [])]) });
+      reply = await this.fetch(path, { ...options, signal: ending.signal });
       text = await reply.text();
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, { message: "The server can't be reached." });
     } finally {
       clearTimeout(timer);
+      options.signal?.removeEventListener("abort", end);
     }
     // Where requests are counted, replies tell how many are left.
     this.isLimited = reply.headers.has("ratelimit");
