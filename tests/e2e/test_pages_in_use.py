@@ -256,7 +256,7 @@ def test_a_verdict_tells_its_age_while_the_status_cannot_be_read(origin: str, pa
         page.clock.run_for(20_000)
     page.clock.run_for(31_000)
     expect(verdict).to_contain_text("The status can't be read now.")
-    page.clock.run_for(30_000)
+    page.clock.run_for(90_000)
     expect(page.locator("main .notice.bad")).to_contain_text("The server can't be reached.")
 
 
