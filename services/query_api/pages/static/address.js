@@ -63,6 +63,11 @@ export function go(address, { replaces = false } = {}) {
 // has neither a view nor a sign that one is loading.
 function scrollBack(to) {
   returning?.();
+  // A view that was left at its top stays there: to look at each frame would cost memory and layouts for nothing.
+  if (to < 1) {
+    scrollTo(0, 0);
+    return;
+  }
   const until = performance.now() + LONGEST_RETURN_MS;
   let frame = 0;
   const stop = () => {
