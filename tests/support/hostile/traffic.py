@@ -25,9 +25,7 @@ READS_PER_SECOND = 6
 POLLED_ACCOUNT = "did:plc:sandboxsandboxsandboxsan"
 MOST_NOTES = 20
 SETTLED_SECONDS = 20.0
-_ID = re.compile(
-    r"(?<=posts/)[^/?]+|(?<=post/)[^/?]+|(?<=items/)[^/?]+|(?<=targets/)[^/?]+|(?<=channels/)[^/?]+|(?<=_id=)[^&]+"
-)
+_ID = re.compile(r"(posts?/|items/|targets/|channels/|_id=)[^/?&]+")
 
 
 @dataclass
@@ -221,9 +219,10 @@ class Traffic:
         wrong: str | None = None,
         late: float | None = None,
     ) -> None:
+        kind = f"{read.product} " + _ID.sub(r"\1{id}", read.path)
         with self._lock:
             self.seen.took.append(took)
-            self.seen.took_by_kind.setdefault(f"{read.product} {_ID.sub('{id}', read.path)}", []).append(took)
+            self.seen.took_by_kind.setdefault(kind, []).append(took)
             if late is not None:
                 self.seen.late.append(late)
             if wrong is not None and len(self.seen.wrong) < MOST_NOTES:

@@ -49,9 +49,8 @@ export function go(address, { replaces = false } = {}) {
   returning?.();
   isBack = false;
   if (!replaces) {
-    clearTimeout(writing);
     scrolled.set(entry, scrollY);
-    history.replaceState({ entry, scrolled: scrollY }, "");
+    writePlace();
     entry = newEntry();
   }
   history[replaces ? "replaceState" : "pushState"]({ entry }, "", address);
@@ -87,10 +86,15 @@ function scrollBack(to) {
 }
 
 // A reload forgets all but the entry's own state, and is too late to write to it.
+function writePlace() {
+  clearTimeout(writing);
+  history.replaceState({ entry, scrolled: scrolled.get(entry) ?? 0 }, "");
+}
+
 function keepPlace() {
   scrolled.set(entry, scrollY);
   clearTimeout(writing);
-  writing = setTimeout(() => history.replaceState({ entry, scrolled: scrolled.get(entry) ?? 0 }, ""), STILL_MS);
+  writing = setTimeout(writePlace, STILL_MS);
 }
 
 // Follows links of the page without loading it anew, and keeps how far each view was scrolled.
