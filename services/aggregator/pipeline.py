@@ -13,15 +13,12 @@ from services.aggregator.batch import Batch, halves
 from services.aggregator.batch_trace import trace_of
 from services.aggregator.filling import SettledReader, StateReader, fill
 from services.aggregator.fold import fold_batch
-from services.aggregator.rows import Version
+from services.aggregator.rows import SEQUENCE_BITS, Version
 from services.aggregator.set_aside import BatchReader
 from services.aggregator.state import PartitionState
 from services.aggregator.writing import Acknowledge, BatchWriter
 from services.runtime.clock import Clock
 from services.runtime.tracing import UNTRACED, Tracer
-
-# A version is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
-_SEQUENCE_BITS = 40
 
 
 async def _acknowledge_nothing() -> None:
@@ -79,7 +76,7 @@ class Pipeline:
     @property
     def last_number(self) -> int:
         """The version of the batch that was folded last."""
-        return (self._epoch << _SEQUENCE_BITS) + self._sequence
+        return (self._epoch << SEQUENCE_BITS) + self._sequence
 
     def next_number(self) -> int:
         """A version greater than all earlier versions of this owner and of older owners."""

@@ -49,6 +49,13 @@ Table = tuple[str, tuple[str, ...]]
 """A table's name, and its columns in the order of the row."""
 
 
+# A number is the owner's epoch, then the number of its batch: 16 million claims of 10^12 batches.
+SEQUENCE_BITS = 40
+# What a snapshot's number keeps of the epoch; the other 44 bits hold instants past the year 2500.
+_EPOCH_BITS = 20
+_EPOCH_MAX = (1 << _EPOCH_BITS) - 1
+
+
 class Version(NamedTuple):
     """The version that every row of a batch carries.
 
@@ -61,6 +68,17 @@ class Version(NamedTuple):
     generation: int
     partition: int
     number: int
+
+    def of_answer(self, captured_at: int) -> int:
+        """The number of a snapshot's row: of rows of one event, the row with the greatest `captured_at` counts.
+
+        `raw_events` and the registers keep that answer too, in whatever order the answers come. Among equals the row of
+        the newest owner counts.
+
+        Args:
+            captured_at: ms.
+        """
+        return (max(captured_at, 0) << _EPOCH_BITS) + min(self.number >> SEQUENCE_BITS, _EPOCH_MAX)
 
 
 def stored(metrics: Sequence[Metric], values: Values) -> Values | Row:
@@ -111,7 +129,7 @@ def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState,
     return (
         version.generation, event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform,
         event.event_id, event.captured_at, event.origin, said.spoken, said.ranged,
-        *stored(POST_METRICS, said.values), version.number,
+        *stored(POST_METRICS, said.values), version.of_answer(event.captured_at),
     )  # fmt: skip
 
 
@@ -141,7 +159,7 @@ def channel_snapshot_row(version: Version, read: RawReading, said: ChannelReadin
     return (
         version.generation, event.workspace_id, event.channel_id, event.platform, event.event_id, event.captured_at,
         event.origin, said.period, said.period_start, said.period_end, said.spoken,
-        *stored(CHANNEL_METRICS, said.values), version.number,
+        *stored(CHANNEL_METRICS, said.values), version.of_answer(event.captured_at),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
 from schemas.metrics import CHANNEL_METRICS, INT64_MAX, POST_METRICS, Metric, Values
@@ -38,12 +39,13 @@ class RandomTenant:
         self._now = now
         self._sequence = 0
         self._events = 0
+        self._told: list[RawReading] = []
 
     async def live(self, steps: int) -> None:
-        """Take steps: catalog writes, answers, repeats, restarts, time that goes by."""
+        """Take steps: catalog writes, answers, repeats with other instants, restarts, time that goes by."""
         kinds: list[Callable[[Batch], None]] = [
             self._post, self._post, self._channel, self._answer, self._answer, self._answer, self._days, self._lifetime,
-            self._window,
+            self._window, self._again,
         ]  # fmt: skip
         for _ in range(steps):
             batch = Batch()
@@ -127,6 +129,14 @@ class RandomTenant:
         said = ChannelReading("lifetime", None, None, *self._channel_values())
         batch.raw.append(self._reading(Reading(channels=[said]), ()))
 
+    def _again(self, batch: Batch) -> None:
+        """Publish an earlier answer once more, as it was or as captured at another instant."""
+        if not self._told:
+            return
+        read = self._chance.choice(self._told)
+        captured_at = read.event.captured_at + self._chance.choice((0, -1, 1, -HOUR, HOUR))
+        batch.raw.append(replace(read, event=replace(read.event, captured_at=captured_at)))
+
     def _reading(self, said: Reading, targets: tuple[str, ...]) -> RawReading:
         self._events += 1
         event = PlatformRaw(
@@ -135,7 +145,9 @@ class RandomTenant:
             self._now - self._chance.choice((0, 1000, HOUR)), "SCHEDULE",
         )  # fmt: skip
         message = Message("platform.raw", 0, self._events, b"w", b"", event.captured_at)
-        return RawReading(message, event, event.event_id.encode(), said)
+        read = RawReading(message, event, event.event_id.encode(), said)
+        self._told.append(read)
+        return read
 
     def _instant(self) -> int:
         return self._now - self._chance.choice((HOUR, 23 * HOUR, DAY, 7 * DAY, 20 * DAY, 28 * DAY, 60 * DAY, -HOUR))
