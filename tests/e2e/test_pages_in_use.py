@@ -465,3 +465,25 @@ def test_a_channel_that_is_not_there_is_said_to_be_chosen(origin: str, page: Pag
     answers.bodies["posts"] = {"data": [], "next_cursor": None}
     page.reload()
     expect(page.locator("main .empty")).to_contain_text("No post of these channels was published in this range.")
+
+
+def test_a_view_that_was_left_is_not_held(origin: str, page: Page, answers: Answers) -> None:
+    """A tab lives for weeks: what views leave behind may not grow with the size of the workspace."""
+    many = [{**CHANNEL, "id": f"c{number}", "username": f"u{number}"} for number in range(200)]
+    answers.bodies["channels"] = {"data": many, "next_cursor": None}
+    signed_in(page, f"{origin}/app?view=accounts", KEY)
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Performance.enable")
+    protocol.send("HeapProfiler.enable")
+
+    def look_at(view: str) -> int:
+        page.get_by_role("link", name=view, exact=True).click()
+        expect(page.get_by_role("heading", level=1, name=view)).to_be_visible()
+        expect(page.locator(".loading")).to_have_count(0)
+        protocol.send("HeapProfiler.collectGarbage")
+        metrics = {one["name"]: one["value"] for one in protocol.send("Performance.getMetrics")["metrics"]}
+        return int(metrics["Nodes"])
+
+    before = look_at("Accounts")
+    assert look_at("Channels") > before + 2_000
+    assert look_at("Accounts") < before + 200
