@@ -193,13 +193,17 @@ class Writer:
         """Let the targets of a post be found by their ids."""
         targets = self._db[layout.TARGETS]
         workspace, _, post_id = key.partition(b"/")
-        for target_id in set(before) - set(after):
+        for target_id in set(before).difference(after):
             at = b"%b/%b" % (workspace, target_id.encode())
             # Another post may have taken it since.
             if txn.get(at, db=targets) == post_id:
                 txn.delete(at, db=targets)
+        known = frozenset(before)
         for target_id in after:
-            txn.put(b"%b/%b" % (workspace, target_id.encode()), post_id, db=targets)
+            at = b"%b/%b" % (workspace, target_id.encode())
+            # A page that nothing is put into is neither copied nor written: most figures are of the targets of before.
+            if target_id not in known or txn.get(at, db=targets) != post_id:
+                txn.put(at, post_id, db=targets)
 
     def _count_incomplete(self, txn: Transaction, more: int) -> None:
         meta = self._db[layout.META]
