@@ -89,10 +89,13 @@ class Unpacker:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module beside this one
                 [sys.executable, "-m", unpacking.__name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            assert self._process.stdin is not None
-            unpacking.write(self._process.stdin, partitions)
         except OSError as error:
             raise UnpackingFailed(str(error)) from None
+        try:
+            self._write(partitions)
+        except UnpackingFailed:
+            self.close()
+            raise
 
     async def ask(self, batches: Sequence[Batches]) -> Part:
         """Give batches; returns their first part.

@@ -197,6 +197,16 @@ async def test_a_process_that_is_killed_is_noticed(unpackers: list[Unpacker]) ->
         await unpackers[0].ask([(POSTS, HOME, [])])
 
 
+def test_a_process_that_reads_nothing_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError("it reads nothing")
+
+    monkeypatch.setattr(unpacking, "write", broken)
+    with pytest.raises(UnpackingFailed, match="it reads nothing"):
+        Unpacker(told.PARTITIONS, told.fetch_schema)
+    assert processes() == []
+
+
 def test_positions_lie_behind_the_piece_that_they_come_with() -> None:
     records = [Record(POSTS, 0, offset, 0, None, b"12345") for offset in (2, 5, 6)]
     records.append(Record(POST_ROLLUPS, 1, 9, 0, None, b"12345"))
