@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 # An instant (ms) or a day outside of these bounds is no time of a period.
 EARLIEST = 0
 LATEST = 4_102_444_800_000  # 2100-01-01
 
 
+@lru_cache(maxsize=1024)
 def pacific_midnight(day: date) -> int:
     """The instant (ms) at which a day begins in Pacific time, by which Meta and Google close their days.
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from schemas.events import PlatformRaw
-from services.platforms.abilities import AnswersApart
+from services.platforms.abilities import AnswersApart, has
 from services.platforms.base import Outcome, Platform, Verdict
 from services.poller.asking.decide import (
     CHANNEL_REFUSED,
@@ -36,7 +36,7 @@ def verdicts_in(
     platform: Platform, events: Sequence[PlatformRaw], headers: Mapping[str, str], now: int
 ) -> dict[Subject, Verdict]:
     """What an answer means for those targets that it tells of apart; {} where the platform has no such answers."""
-    if not isinstance(platform, AnswersApart):
+    if not has(platform, AnswersApart):
         return {}
     found = {}
     for event in events:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from schemas.events import Origin, PlatformRaw
-from services.platforms.abilities import OwnersFigures
+from services.platforms.abilities import OwnersFigures, has
 from services.platforms.base import Call, Outcome, Platform, Verdict
 from services.poller.asking.affording import affordable, affordable_calls
 from services.poller.asking.arranging import arranged
@@ -189,7 +189,7 @@ class ChannelRounds:
         Where reads are billed, only of posts that were read today, since those cost nothing more.
         """
         platform, channel = self._platforms[name], batch.plan.channel
-        if not isinstance(platform, OwnersFigures) or channel is None:
+        if not has(platform, OwnersFigures) or channel is None:
             return
         try:
             if self._upkeep.credentials(name, batch.plan.key).access_token is None:

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from services.platforms.abilities import InDirectories, RefreshCall
+from services.platforms.abilities import InDirectories, RefreshCall, has
 from services.platforms.base import Call, Channel, Platform
 from services.poller.asking.fetch import Fetcher
 from services.poller.errors import PollerError
@@ -52,7 +52,7 @@ class Directory:
     async def placed(self, name: str, channel: Channel, call: Call) -> Call | None:
         """A call as it has to be made; None where the account's own server can't be found now."""
         platform = self._platforms.get(name)
-        if not isinstance(platform, InDirectories):
+        if not has(platform, InDirectories):
             return call
         is_at_home = not (call.is_public or name in self._configured)
         if not call.is_public and not is_at_home:
@@ -65,7 +65,7 @@ class Directory:
     async def refresh_at_home(self, name: str, channel: Channel, call: RefreshCall) -> RefreshCall | None:
         """A refresh as it has to be made; None where the account's own server can't be found now."""
         platform = self._platforms.get(name)
-        if not isinstance(platform, InDirectories) or name in self._configured:
+        if not has(platform, InDirectories) or name in self._configured:
             return call
         home = platform.home_of(channel, await self._look_up(name, platform, channel, None))
         return None if home is None else replace(call, base_url=home)
@@ -73,7 +73,7 @@ class Directory:
     async def has_moved(self, name: str, channel: Channel) -> bool:
         """Look again where an account's server is, which refused; returns whether that is another one than before."""
         platform = self._platforms.get(name)
-        if not isinstance(platform, InDirectories) or name in self._configured:
+        if not has(platform, InDirectories) or name in self._configured:
             return False
         before = platform.home_of(channel, self._fresh(name))
         self.forget(name, channel)
@@ -83,7 +83,7 @@ class Directory:
     def forget(self, name: str, channel: Channel) -> None:
         """An account's server does not answer as it should: look it up again before it is asked next."""
         platform, kept = self._platforms.get(name), self._known.get(name, OrderedDict())
-        if isinstance(platform, InDirectories):
+        if has(platform, InDirectories):
             home = platform.home_of(channel, self._fresh(name))
             for found in [found for found in (channel.external_id, self._value(name, channel.external_id)) if found]:
                 if home is not None and kept.get(found, ("", 0))[0] == home:

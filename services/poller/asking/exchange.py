@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from schemas.events import Origin, PlatformRaw, RawTarget
-from services.platforms.abilities import LimitsByWindow
+from services.platforms.abilities import LimitsByWindow, has
 from services.platforms.base import Call, LimitState, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
@@ -198,7 +198,7 @@ class Exchange:
     def _states(self, name: str, reply: Reply, now: int) -> Sequence[LimitState]:
         """The limits that an answer's headers tell of."""
         platform = self._platforms[name]
-        if isinstance(platform, LimitsByWindow):
+        if has(platform, LimitsByWindow):
             return platform.all_limits(reply.headers, now)
         state = platform.limits(reply.headers, now)
         return [] if state is None else [state]

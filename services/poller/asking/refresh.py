@@ -31,6 +31,7 @@ from services.platforms.abilities import (
     RefreshCall,
     RefreshFailure,
     TokenGrant,
+    has,
 )
 from services.platforms.base import Channel, Outcome, Platform
 from services.poller.asking.binding import Binder
@@ -270,9 +271,9 @@ class Refresher:
         except SecretsError:
             return None  # said where the channel is asked
         client = self._clients.get(name, AppClient())
-        if isinstance(platform, Refreshable):
+        if has(platform, Refreshable):
             return platform.refresh_call(pair, client)
-        if is_refused and channel is not None and isinstance(platform, ExchangesTokens):
+        if is_refused and channel is not None and has(platform, ExchangesTokens):
             return platform.exchange_call(Channel(*key, channel.external_id, channel.username), pair, client)
         return None
 
@@ -316,8 +317,8 @@ class Refresher:
     async def _ask(self, name: str, key: ChannelKey, call: RefreshCall) -> TokenGrant | RefreshFailure | None:
         """Ask the token endpoint and read what it answers; None when the channel is not this process's to ask for."""
         platform = self._platforms[name]
-        read = platform.read_refresh if isinstance(platform, Refreshable) else None
-        if isinstance(platform, ExchangesTokens):
+        read = platform.read_refresh if has(platform, Refreshable) else None
+        if has(platform, ExchangesTokens):
             read = platform.read_exchange
         assert read is not None
         channel = self._account(key)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic
 
 from schemas.events import Origin, PlatformRaw
-from services.platforms.abilities import HostedByToken
+from services.platforms.abilities import HostedByToken, has
 from services.platforms.base import Call, Channel, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.learning import Seen
@@ -139,7 +139,7 @@ class ChannelRound(Round[ChannelQuestion]):
             headers,
             credentials.redactor,
             self.plan.key if headers else None,
-            platform.origin_of(token) if isinstance(platform, HostedByToken) else None,
+            platform.origin_of(token) if has(platform, HostedByToken) else None,
             tuple(credentials.proof.items()),
         )
 

@@ -73,14 +73,15 @@ class Redactor:
     def body(self, body: bytes) -> bytes:
         """A payload without the secrets."""
         for secret, run in self._secrets:
-            if run.encode() in body:
+            # All runs, as one alone may be a common word; they are looked for only where the longest one is there.
+            if run.encode() in body and all(part.encode() in body for part in _RUN.findall(secret)):
                 body = re.sub(pattern(secret).encode("utf-8", "surrogatepass"), MASK.encode(), body)
         return body
 
     def text(self, text: str) -> str:
         """A text without the secrets."""
         for secret, run in self._secrets:
-            if run in text:
+            if run in text and all(part in text for part in _RUN.findall(secret)):
                 text = re.sub(pattern(secret), MASK, text)
         return text
 
