@@ -16,7 +16,8 @@ SELECT 0, concat('bench-', toString(channel % {workspaces:UInt32})),
     concat('01900000-0000-7000-8000-', leftPad(toString(intDiv(number, 50)), 12, '0')),
     fromUnixTimestamp64Milli(toInt64({start:Int64} + answer * 3600000)), 'SCHEDULE', 1069, 0,
     1000 + answer * 150 + rand(1) % 100, 80 + answer * 8 + rand(2) % 10, 5 + answer + rand(3) % 3,
-    10 + answer + rand(4) % 3, 3 + intDiv(answer, 3), 20 + answer * 2, 1
+    10 + answer + rand(4) % 3, 3 + intDiv(answer, 3), 20 + answer * 2,
+    bitShiftLeft(toUInt64({start:Int64} + answer * 3600000), 20) + 1
 FROM (
     SELECT number, number % 50 + 50 * (intDiv(number, 50 * {channels:UInt32} * 100)) AS post,
         intDiv(number, 50) % {channels:UInt32} AS channel, intDiv(number, 50 * {channels:UInt32}) % 100 AS answer

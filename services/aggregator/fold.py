@@ -197,7 +197,8 @@ class _Fold:
 
     def post_answers(self, read: RawReading) -> None:
         """Fold an answer's figures of targets, and add the row of the raw event itself."""
-        event, effects, state, version = read.event, self.effects, self.state, self.version
+        event, effects, state = read.event, self.effects, self.state
+        version = self.version.of_answer(event.captured_at)
         workspace_id, channel_id = event.workspace_id, event.channel_id
         effects.insert(rows.RAW_EVENTS, rows.raw_event_row(read))
         # Attributes are looked up once: this loop runs for every snapshot.
@@ -236,6 +237,7 @@ class _Fold:
     def channel_answers(self, read: RawReading) -> None:
         """Fold an answer's figures of its channel, period by period; one without figures may say why there are none."""
         event = read.event
+        version = self.version.of_answer(event.captured_at)
         channel_key = (event.workspace_id, event.channel_id)
         if is_about_channel(read):
             self.changes.channels[channel_key] = None
@@ -245,7 +247,7 @@ class _Fold:
             held = channel.periods.get(period, NO_CHANNEL_REGISTER)
             channel.periods[period] = merge(held, reading.spoken, 0, reading.values, event.captured_at, read.event_id)
             self.changes.periods[(channel_key, period)] = None
-            self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(self.version, read, reading))
+            self.effects.insert(rows.CHANNEL_SNAPSHOTS, rows.channel_snapshot_row(version, read, reading))
             self.effects.metrics.append(
                 (
                     CHANNEL_SNAPSHOTS,

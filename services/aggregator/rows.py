@@ -69,8 +69,8 @@ class Version(NamedTuple):
     partition: int
     number: int
 
-    def of_answer(self, captured_at: int) -> int:
-        """The number of a snapshot's row: of rows of one event, the row with the greatest `captured_at` counts.
+    def of_answer(self, captured_at: int) -> Version:
+        """The version of an answer's snapshots: of rows of one event, the row with the greatest `captured_at` counts.
 
         `raw_events` and the registers keep that answer too, in whatever order the answers come. Among equals the row of
         the newest owner counts.
@@ -78,7 +78,8 @@ class Version(NamedTuple):
         Args:
             captured_at: ms.
         """
-        return (max(captured_at, 0) << _EPOCH_BITS) + min(self.number >> SEQUENCE_BITS, _EPOCH_MAX)
+        number = (max(captured_at, 0) << _EPOCH_BITS) + min(self.number >> SEQUENCE_BITS, _EPOCH_MAX)
+        return Version(self.generation, self.partition, number)
 
 
 def stored(metrics: Sequence[Metric], values: Values) -> Values | Row:
@@ -125,11 +126,15 @@ POST_SNAPSHOTS = (
 
 
 def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
-    """One row of `post_snapshots_store`; post and channel come from the catalog, if it holds the target."""
+    """One row of `post_snapshots_store`; post and channel come from the catalog, if it holds the target.
+
+    Args:
+        version: the answer's; see `Version.of_answer`.
+    """
     return (
         version.generation, event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform,
         event.event_id, event.captured_at, event.origin, said.spoken, said.ranged,
-        *stored(POST_METRICS, said.values), version.of_answer(event.captured_at),
+        *stored(POST_METRICS, said.values), version.number,
     )  # fmt: skip
 
 
@@ -154,12 +159,16 @@ CHANNEL_SNAPSHOTS = (
 
 
 def channel_snapshot_row(version: Version, read: RawReading, said: ChannelReading) -> Row:
-    """One row of `channel_snapshots_store`."""
+    """One row of `channel_snapshots_store`.
+
+    Args:
+        version: the answer's; see `Version.of_answer`.
+    """
     event = read.event
     return (
         version.generation, event.workspace_id, event.channel_id, event.platform, event.event_id, event.captured_at,
         event.origin, said.period, said.period_start, said.period_end, said.spoken,
-        *stored(CHANNEL_METRICS, said.values), version.of_answer(event.captured_at),
+        *stored(CHANNEL_METRICS, said.values), version.number,
     )  # fmt: skip
 
 

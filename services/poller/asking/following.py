@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from schemas.events import RawKind
 from services.platforms.base import MappingError, Outcome, Platform, Verdict
+from services.platforms.json_reading import parsed_once
 from services.poller.asking.apart import decide_apart, is_of_all, of_all, verdicts_in
 from services.poller.asking.arranging import searched_until
 from services.poller.asking.decide import (
@@ -52,14 +53,15 @@ def read_answer(platform: Platform, question: ChannelQuestion | SharedQuestion, 
     if question.call.is_public and verdict.outcome in _OF_TOKENS:
         # No token was shown, so the answer says nothing of the channel's.
         verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
-    if question.call.targets:
-        apart = verdicts_in(platform, answer.events, answer.headers, answer.at)
-        verdict = of_all(question, verdict, apart)
-    if verdict.outcome is Outcome.OK and question.call.kind != RawKind.IDENTITY:
-        try:
-            gone = gone_in(platform, answer.events)
-        except MappingError as error:
-            return Meaning(unreadable(error), {}, gone)
+    with parsed_once():
+        if question.call.targets:
+            apart = verdicts_in(platform, answer.events, answer.headers, answer.at)
+            verdict = of_all(question, verdict, apart)
+        if verdict.outcome is Outcome.OK and question.call.kind != RawKind.IDENTITY:
+            try:
+                gone = gone_in(platform, answer.events)
+            except MappingError as error:
+                return Meaning(unreadable(error), {}, gone)
     return Meaning(verdict, apart, gone)
 
 

@@ -53,6 +53,13 @@ async def test_snapshots_registers_and_raw_events_keep_the_same_answer(seed: int
     assert of_channels == _freshest(tables["channel_snapshots_store"], *period)
 
 
+def number(captured_at: int, batch: int) -> int:
+    """Of a snapshot in a batch of this number."""
+    version = Version(3, 5, batch).of_answer(captured_at)
+    assert version[:2] == (3, 5)
+    return version.number
+
+
 @given(
     st.tuples(st.integers(-1_000, 10_413_792_000_000), st.integers(0, EPOCH << 24)),
     st.tuples(st.integers(-1_000, 10_413_792_000_000), st.integers(0, EPOCH << 24)),
@@ -61,13 +68,13 @@ def test_a_newer_answer_has_the_greater_number_whatever_batch_it_came_in(
     one: tuple[int, int], other: tuple[int, int]
 ) -> None:
     (first, batch), (second, later_batch) = sorted((one, other))
-    older, newer = Version(0, 0, batch).of_answer(first), Version(0, 0, later_batch).of_answer(second)
+    older, newer = number(first, batch), number(second, later_batch)
     assert 0 <= older < 1 << 64
     assert 0 <= newer < 1 << 64
     assert older < newer or max(second, 0) == max(first, 0)
 
 
 def test_of_equal_instants_the_newer_owner_counts() -> None:
-    rebuilt, first, second = (Version(0, 0, number).of_answer(NOW) for number in (5, EPOCH + 9, 2 * EPOCH + 1))
+    rebuilt, first, second = (number(NOW, batch) for batch in (5, EPOCH + 9, 2 * EPOCH + 1))
     assert rebuilt < first < second
-    assert Version(0, 0, (EPOCH << 23) + 1).of_answer(NOW) < Version(0, 0, 1).of_answer(NOW + 1)
+    assert number(NOW, (EPOCH << 23) + 1) < number(NOW + 1, 1)

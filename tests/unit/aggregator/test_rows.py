@@ -156,11 +156,11 @@ ROWS: dict[str, tuple[rows.Table, Callable[[], rows.Row], dict[str, Any]]] = {
     }),
     "post snapshot": (rows.POST_SNAPSHOTS, lambda: rows.post_snapshot_row(VERSION, EVENT, _target(), POST), {
         "generation": 3, "target_id": "target", "post_id": "post", "channel_id": "channel", "spoken": 0b101,
-        "ranged": 0b100, "version": NOW << 20, POST_METRICS[0].name: 1_000, "watch_time_seconds": Decimal("1.014"),
+        "ranged": 0b100, "version": 77, POST_METRICS[0].name: 1_000, "watch_time_seconds": Decimal("1.014"),
     }),
     "channel snapshot": (rows.CHANNEL_SNAPSHOTS, lambda: rows.channel_snapshot_row(VERSION, READ, DAY), {
         "generation": 3, "channel_id": "asked-channel", "period": "day", "period_end": NOW, "spoken": 0b11,
-        "version": NOW << 20,
+        "version": 77,
     }),
     "latest post": (rows.LATEST_POST_METRICS, lambda: rows.latest_post_row(VERSION, "workspace", _target()), {
         "generation": 3, "workspace_id": "workspace", "is_listed": 1, "published_at": NOW - 1_000, "captured_at": NOW,
