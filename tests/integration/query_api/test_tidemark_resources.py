@@ -396,6 +396,22 @@ async def test_top_posts_of_a_channel_count_what_they_did_there(tenant: Tenant) 
     assert await tenant.ids("top/posts", metric="saves") == []
 
 
+async def test_top_posts_are_searched_as_posts_are(tenant: Tenant) -> None:
+    tenant.channel("c1")
+    texts = {"tide-1": "Ebb", "tide-2": "A spring TIDE", "moon": "Low tide at nine", "sun": None}
+    for number, (post_id, text) in enumerate(texts.items()):
+        figures = values(likes=number)
+        tenant.post(post_id, target(f"t{number}", captured_at=NOW, values=figures, content=text))
+    for search in ("tide", "TIDE", "ide", "spring", "no such"):
+        found = await tenant.ids("posts", search=search)
+        ranked = await tenant.ids("top/posts", metric="likes", search=search)
+        assert sorted(found) == sorted(ranked)
+        assert ranked == [post_id for post_id in reversed(texts) if post_id in found]
+    assert await tenant.ids("top/posts", metric="likes", search="tide") == ["moon", "tide-2", "tide-1"]
+    in_pages = await tenant.ids("top/posts", metric="likes", search="tide", order="asc", limit=2)
+    assert in_pages == ["tide-1", "tide-2", "moon"]
+
+
 async def test_a_figure_is_explained_by_its_raw_events(tenant: Tenant) -> None:
     tenant.channel("c1")
     tenant.post(

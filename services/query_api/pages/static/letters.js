@@ -6,22 +6,31 @@ import { html, useEffect, useRef, useState } from "./view.js";
 import { when } from "./words.js";
 
 const ADDRESS = "/admin/v1/dead-letters";
+const AGAIN_MS = [3_000, 8_000];
 const COMMANDS = ["tidemark dead-letters list", "tidemark dead-letters show TOPIC/PARTITION/OFFSET"];
 
 export function DeadLetters({ session, notices }) {
   const [looks, look] = useState(0);
   const { data, errors, isLoading } = useAnswers(session, { letters: ADDRESS }, looks);
   const found = data.letters;
+  const again = () => look((count) => count + 1);
+  const later = useRef([]);
+  // What fails again is a letter again some seconds later.
+  const sent = () => {
+    again();
+    later.current = AGAIN_MS.map((delay) => setTimeout(again, delay));
+  };
+  useEffect(() => () => later.current.forEach(clearTimeout), []);
   return html`
     <${Title} text="Dead letters">
-      <${Button} onClick=${() => look((count) => count + 1)} isOff=${isLoading}>${isLoading ? "Looking" : "Look again"}<//><//>
+      <${Button} onClick=${again} isOff=${isLoading}>${isLoading ? "Looking" : "Look again"}<//><//>
     ${notices}
     ${errors.letters && html`<${Problem} error=${errors.letters} what="The dead letters" />`}
     ${!found && isLoading && html`<${Loading} lines=${5} />`}
     ${found && !found.data.length && html`<${Empty} title="No dead letters">Every raw event that is still kept could be mapped.<//>`}
     ${found?.data.length > 0 && html`<p class="quiet" data-id="all" data-kind="letters">Raw events that could not be mapped${Number(found.looked_at) >= Number(found.most) && html`; these are the newest <${Figure} metric="looked_at" value=${found.looked_at} />`}.
       Find the cause in the details, mend it, then send the messages again: an event counts once, however often it comes.</p>`}
-    ${found?.data.map((one) => html`<${Reason} key=${one.reason} session=${session} held=${one} onSent=${() => look((count) => count + 1)} />`)}
+    ${found?.data.map((one) => html`<${Reason} key=${one.reason} session=${session} held=${one} onSent=${sent} />`)}
     <${Card} title="At a terminal" note="Where the services run; docs/operations.md, “Dead letters”.">
       ${COMMANDS.map((text) => html`<pre key=${text}>${text}</pre>`)}
     <//>`;
@@ -79,7 +88,7 @@ function Redrive({ session, reason, onSent }) {
     ${held.done && html`<div class=${`notice ${Number(held.done.failed) ? "bad" : "good"}`} role="status" tabindex="-1" ref=${done} data-kind="redriven" data-id=${reason}>
       <strong>Sent <${Figure} metric="sent" value=${exactSum([held.done.sent_as_received, held.done.sent_as_kept])} /> of <${Counted} metric="messages" value=${held.done.messages} one="message" /> again:</strong>
       ${" "}<${Figure} metric="sent_as_received" value=${held.done.sent_as_received} /> as received,
-      ${" "}<${Figure} metric="sent_as_kept" value=${held.done.sent_as_kept} /> as kept in their letters.
+      ${" "}<${Figure} metric="sent_as_kept" value=${held.done.sent_as_kept} /> as kept in their letters. Those that fail again are letters again within seconds.
       ${Number(held.done.failed) > 0 && html`<ul>${held.done.failures.map((text) => html`<li key=${text}>${text}</li>`)}</ul>`}
     </div>`}
   </div>`;

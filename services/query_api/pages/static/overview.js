@@ -47,6 +47,7 @@ export function Overview({ session, held, tick, channels, missing }) {
   const errors = { ...quick.errors, ...summed.errors };
   const isLoading = isFirst || summed.isLoading;
   const points = data.series?.points ?? [];
+  const reason = by === "received" ? "no_growth" : "no_answer";
   return html`
     <${Title} text="Overview">
       ${data.newest && html`<${Freshness} posts=${data.newest.data} channels=${shown} />`}
@@ -69,10 +70,10 @@ export function Overview({ session, held, tick, channels, missing }) {
           aria-current=${name === metric ? "true" : null}
         >
           <span class="name">${label(name)}</span>
-          <span class="value"><${Figure} metric=${name} value=${row?.value} reason="no_answer" short /></span>
+          <span class="value"><${Figure} metric=${name} value=${row?.value} reason=${reason} short /></span>
           <${Change} value=${row?.change} />
           ${row?.value === null
-            ? html`<span class="why">${fewWords("no_answer")}</span>`
+            ? html`<span class="why">${fewWords(reason)}</span>`
             : html`<${Sparkline} values=${points.map((point) => point[name] ?? null)} label=${`${label(name)} over time`} />`}
         </a>`;
       })}

@@ -34,9 +34,12 @@ export const Counted = ({ metric, value, one, many = `${one}s` }) =>
 export const Ago = ({ at }) => useMoving(() => ago(at));
 export const Due = ({ at }) => useMoving(() => due(at));
 
+// Whether something without a figure was polled, and refused.
+export const isRefused = (reasons) => Object.values(reasons ?? {}).some((reason) => reason === "error" || reason === "permission");
+
 // How fresh a post or a channel is. Args: end: words for one that is not polled any more.
-export const Fresh = ({ of: { captured_at: at, next_poll_at: next }, end = "" }) => html`<p class="fresh quiet">
-  ${at ? html`As of <${Ago} at=${at} />` : "Not polled yet"}${next ? html`; <${NextPoll} at=${next} />` : end}</p>`;
+export const Fresh = ({ of: { captured_at: at, next_poll_at: next, reasons }, end = "" }) => html`<p class="fresh quiet">
+  ${at ? html`As of <${Ago} at=${at} />` : isRefused(reasons) ? "No figure yet: the platform refused the last poll" : "Not polled yet"}${next ? html`; <${NextPoll} at=${next} />` : end}</p>`;
 
 export const NextPoll = ({ at }) => useMoving(() => (due(at) === "due" ? "next poll is due" : `next poll ${due(at)}`));
 

@@ -31,11 +31,11 @@ export function Posts({ session, held, tick, channels }) {
   const sort = COLUMNS.includes(held.sort) ? held.sort : "";
   const order = held.order === "asc" ? "asc" : "desc";
   const isRising = order === "asc";
-  const search = sort ? "" : (held.search ?? "");
-  const filters = { ...instantsOf(span), channel_ids: chosenOf(held).join(), platform: held.platform, limit: LIMIT, cursor: held.cursor };
+  const search = held.search ?? "";
+  const filters = { ...instantsOf(span), channel_ids: chosenOf(held).join(), platform: held.platform, search, limit: LIMIT, cursor: held.cursor };
   const address = sort
     ? withQuery("/tidemark/v1/top/posts", { ...filters, metric: sort, order })
-    : withQuery("/tidemark/v1/posts", { ...filters, search, order: isRising ? order : null });
+    : withQuery("/tidemark/v1/posts", { ...filters, order: isRising ? order : null });
   const { data, errors, isLoading } = useAnswers(session, { page: address }, tick);
   const posts = data.page?.data;
   // The table's head stays, whatever comes for it: else its links would drop the focus.
@@ -72,7 +72,7 @@ export function Posts({ session, held, tick, channels }) {
           <th scope="col"><span title=${`${label(drawn)} over the first 28 days`}>First 28 days</span></th>
           ${COLUMNS.map(
             (name) => html`<th scope="col" key=${name} class="number" aria-sort=${sort !== name ? "none" : isRising ? "ascending" : "descending"}>
-              <a href=${addressWith({ sort: name, order: sort === name && !isRising ? "asc" : null, search: null, cursor: null })}>${label(name)}</a></th>`,
+              <a href=${addressWith({ sort: name, order: sort === name && !isRising ? "asc" : null, cursor: null })}>${label(name)}</a></th>`,
           )}
         </tr></thead>
         <tbody>${(posts ?? []).map(
@@ -92,7 +92,7 @@ export function Posts({ session, held, tick, channels }) {
       ${posts?.length === 0 && html`<${Empty} title="No posts here">${held.cursor
         ? "The list ends before this page."
         : search
-          ? `No post${whose} of this range has this in its text, or an id that begins with it.`
+          ? `No post${whose} of this range${sort ? " and with this figure" : ""} has this in its text, or an id that begins with it.`
           : sort
             ? `No post${whose} of this range has this figure.`
             : `No post${whose} was published in this range. Choose a longer one.`}<//>`}</div>`}
@@ -109,7 +109,7 @@ function Search({ value }) {
   useEffect(() => type(value), [value]);
   const submit = (event) => {
     event.preventDefault();
-    go(addressWith({ search: text.trim(), sort: null, order: null, cursor: null }));
+    go(addressWith({ search: text.trim(), cursor: null }));
   };
   return html`<form class="search" role="search" onSubmit=${submit}>
     <label class="hidden" for="search">Search posts</label>

@@ -7,6 +7,8 @@ import { html, useEffect, useRef, useState } from "./view.js";
 export const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const DAY_SECONDS = 86_400;
 const RANGES = [["24h", "24 h"], ["7d", "7 days"], ["28d", "28 days"], ["90d", "90 days"]];
+const FIRST_DATE = "1970-01-02";
+const LAST_DATE = "2199-12-29";
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 
 function dateIn(zone, at) {
@@ -18,9 +20,9 @@ function nextDate(date, days = 1) {
   return new Date(Date.UTC(year, month - 1, day + days)).toISOString().slice(0, 10);
 }
 
-// A date that exists, of four digits a year also a day later; an address may say anything.
+// A date that exists and that the API knows, in every zone and with the day after it; an address may say anything.
 function isDate(text) {
-  return DATE.test(text ?? "") && text < "9999" && !Number.isNaN(Date.parse(text)) && nextDate(text, 0) === text;
+  return DATE.test(text ?? "") && text >= FIRST_DATE && text <= LAST_DATE && !Number.isNaN(Date.parse(text)) && nextDate(text, 0) === text;
 }
 
 // The zone that a text names, as the API spells it; null where there is none. Whole hours of UTC have names, others don't.
@@ -97,7 +99,8 @@ function zoneName(name) {
 function misread(held, span) {
   const words = [];
   if (held.zone && !knownZone(held.zone)) words.push(`There is no time zone “${held.zone}”: times are in ${zoneName(span.zone)}.`);
-  if ((held.from || held.to) && span.range !== "custom") words.push("A range needs two dates that exist, from and to: another range is shown.");
+  if ((held.from || held.to) && span.range !== "custom") words.push("A range needs two dates that exist, from and to, of 1970 to 2199: another range is shown.");
+  else if (held.range && !RANGES.some(([name]) => name === held.range)) words.push(`There is no range “${held.range}”: another range is shown.`);
   return words;
 }
 
@@ -111,7 +114,7 @@ function DateField({ label, value, onTake }) {
     if (isDate(taken) && taken !== value) onTake(taken);
     else type(value);
   };
-  return html`<label class="field">${label} <input type="date" min="1970-01-01" max="2199-12-31" value=${text}
+  return html`<label class="field">${label} <input type="date" min=${FIRST_DATE} max=${LAST_DATE} value=${text}
     onInput=${(event) => type(event.target.value)}
     onKeyDown=${(event) => (event.key === "Enter" ? take(event.target.value) : (isTyped.current = event.key !== "Tab" || isTyped.current))}
     onChange=${(event) => isTyped.current || take(event.target.value)}

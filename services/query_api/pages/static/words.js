@@ -46,6 +46,7 @@ export const REASONS = {
   error: "The last answer of the platform was an error; the next poll tries again.",
   retired: "It is not polled any more, and this figure was never known.",
   no_answer: "No answer with this figure in this window.",
+  no_growth: "No growth of this figure is known in this window: it counts from the second answer on.",
   no_base: "There is no figure of the window before to compare with.",
   no_budget: "No budget is set, so nothing can be left of it.",
   nothing_waits: "No message waits.",
@@ -61,6 +62,7 @@ const FEW_WORDS = {
   error: "The last answer was an error",
   retired: "Not polled any more",
   no_answer: "No answer in this window",
+  no_growth: "No growth known in this window",
 };
 export const fewWords = (reason) => FEW_WORDS[reason] ?? reasonWords(reason);
 

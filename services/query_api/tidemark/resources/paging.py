@@ -86,7 +86,7 @@ async def top_page(sources: Sources, request: Request[TopParameters]) -> Page:
     asked = request.parameters
     is_rising = asked.order == "asc"
     kind = f"top/{asked.metric}/asc" if is_rising else f"top/{asked.metric}"
-    more = {**_span(asked), "channels": list(asked.channels)}
+    more = {**_span(asked), "channels": list(asked.channels), "search": asked.search or ""}
     statement = sql.top_posts(asked.metric, is_rising=is_rising)
     rows = await _rows(sources, request, "tidemark_top_posts", statement, kind, more)
     return _cut([(id_, ranked) for id_, ranked in rows], asked.limit, kind)

@@ -66,15 +66,20 @@ class _Dated(_Page, OfChannels):
         return self.order == "asc"
 
 
-class PostsParameters(_Dated):
-    """The parameters of posts by their ids, or of a page of posts."""
-
-    search: str | None = Field(
-        None,
+_Search = Annotated[
+    str,
+    Field(
         min_length=1,
         max_length=200,
         description="Only posts whose id begins with this text, or with a target whose text holds it in any case.",
-    )
+    ),
+]
+
+
+class PostsParameters(_Dated):
+    """The parameters of posts by their ids, or of a page of posts."""
+
+    search: _Search | None = None
 
 
 class TargetsParameters(_Dated):
@@ -110,6 +115,7 @@ class TopParameters(OfChannels):
         None, alias="from", description="Published at or after this time; UTC unless it has an offset."
     )
     until: Instant | None = Field(None, alias="to", description="Published before this time.")
+    search: _Search | None = None
     limit: Limit = Field(DEFAULT_LIMIT, description="The most rows of a page.")
     cursor: str | None = Field(None, max_length=512, description="`next_cursor` of the page before.")
 

@@ -226,7 +226,7 @@ def top_posts(metric: str, *, is_rising: bool) -> str:
 SELECT post_id, ranked FROM (
     SELECT post_id, {ranked} AS ranked FROM {_LISTED} AND captured_at IS NOT NULL
         AND {_OF_CHANNEL} AND {_OF_PLATFORM}
-        AND post_id IN (SELECT post_id FROM {_HELD} AND {_IN_PERIOD})
+        AND post_id IN (SELECT post_id FROM {_HELD} AND {_IN_PERIOD} AND ({_WITH_TEXT}))
     GROUP BY post_id
 )
 WHERE ranked IS NOT NULL AND {_after("ranked", "post_id")}
