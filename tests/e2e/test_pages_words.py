@@ -141,3 +141,12 @@ def test_letters_that_fail_again_are_seen(origin: str, page: Page, answers: Answ
     figure = page.locator("[data-kind=letters][data-id=unknown_endpoint] [data-metric=letters]")
     expect(figure).to_have_attribute("data-value", "2")
     expect(page.locator("[data-kind=redriven]")).to_be_focused()
+
+
+def test_a_link_says_where_it_leads(origin: str, page: Page, answers: Answers) -> None:
+    targets = [{**POST["targets"][0], "permalink": "https://x.com:pass@evil.example/x.com"}]
+    answers.bodies["posts/p1"] = {**POST, "targets": targets}
+    signed_in(page, f"{origin}/app?zone=UTC&view=posts&post=p1", KEY)
+    link = page.locator("tr[data-kind=target] a")
+    expect(link).to_have_text("open at evil.example")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")

@@ -79,7 +79,7 @@ export function Post({ session, held, tick }) {
           <tbody>${post.targets.map(
             (target) => html`<tr key=${target.id} data-id=${target.id} data-kind="target">
               <th scope="row"><${Platform} name=${target.platform} /> <span class="quiet small">${target.post_type || target.status}</span>
-                ${safeLink(target.permalink) && html` <a class="small" href=${safeLink(target.permalink)} target="_blank" rel="noopener noreferrer">open</a>`}</th>
+                ${safeLink(target.permalink) && html` <a class="small" href=${safeLink(target.permalink)} target="_blank" rel="noopener noreferrer">open at <bdi>${new URL(target.permalink).host}</bdi></a>`}</th>
               ${METRICS.slice(0, 11).map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${target.metrics[name]} reason=${target.reasons[name]} short /></td>`)}
               <td class="quiet"><${Ago} at=${target.captured_at} /></td>
             </tr>`,
