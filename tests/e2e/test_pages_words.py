@@ -150,3 +150,16 @@ def test_a_link_says_where_it_leads(origin: str, page: Page, answers: Answers) -
     link = page.locator("tr[data-kind=target] a")
     expect(link).to_have_text("open at evil.example")
     expect(link).to_have_attribute("rel", "noopener noreferrer")
+
+
+def test_the_channels_with_the_most_followers_come_first(origin: str, page: Page, answers: Answers) -> None:
+    figures = {f"c{number:02}": None if number < 3 else number * 10 for number in range(14)}
+    listed = [
+        {**CHANNEL, "id": id_, "metrics": {**CHANNEL["metrics"], "followers": count}} for id_, count in figures.items()
+    ]
+    answers.bodies["channels"] = {"data": listed, "next_cursor": None}
+    signed_in(page, f"{origin}/app?zone=UTC", KEY)
+    rows = page.locator("tr[data-kind=channel]")
+    expect(rows).to_have_count(12)
+    shown = [row.get_attribute("data-id") for row in rows.all()]
+    assert shown == [f"c{number:02}" for number in (13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 0)]

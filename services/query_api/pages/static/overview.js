@@ -13,6 +13,7 @@ const V1 = "/tidemark/v1";
 const GROWING = ["impressions", "views", "engagements", "likes", "comments", "shares", "clicks"];
 // Followers are of an account, and people reached are never added up over time.
 const HEADLINES = { received: [...GROWING, "followers"], published: [...GROWING, "reach"] };
+const MOST_CHANNELS = 12;
 const BY = [["received", "Growth received"], ["published", "Posts published"]];
 
 export function Overview({ session, held, tick, channels, missing }) {
@@ -103,7 +104,7 @@ export function Overview({ session, held, tick, channels, missing }) {
       <${Card} title="Followers" note="The latest figure of each channel.">
         ${missing ? html`<${Waiting} error=${missing.error} />` : html`<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
           <thead><tr><th scope="col">Channel</th><th scope="col" class="number">Followers</th><th scope="col">As of</th></tr></thead>
-          <tbody>${shown.slice(0, 12).map(
+          <tbody>${byFollowers(shown).slice(0, MOST_CHANNELS).map(
             (one) => html`<tr key=${one.id} data-id=${one.id} data-kind="channel">
               <td><a href=${addressWith({ view: "channels", channel: one.id, cursor: null })}><${Platform} name=${one.platform} isBare /> <${Name} of=${one} /></a>
                 ${one.status !== "active" && html` <span class="badge warn">${STATUSES[one.status]?.[0] ?? one.status}</span>`}</td>
@@ -112,11 +113,17 @@ export function Overview({ session, held, tick, channels, missing }) {
             </tr>`,
           )}</tbody>
         </table></div>`}
-        ${shown.length > 12 && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
+        ${shown.length > MOST_CHANNELS && html`<p><a href=${addressWith({ view: "channels" })}>All ${channels.length} channels</a></p>`}
       <//>
     </div>
   `;
 }
+
+// The greatest first; what is not known comes last.
+const byFollowers = (channels) => {
+  const count = (one) => Number(one.metrics.followers ?? -1);
+  return [...channels].sort((one, other) => count(other) - count(one));
+};
 
 function Freshness({ posts, channels }) {
   const captured = [...posts, ...channels].map((one) => one.captured_at).filter(Boolean).sort();
