@@ -193,12 +193,12 @@ class Writer:
         """Let the targets of a post be found by their ids."""
         targets = self._db[layout.TARGETS]
         workspace, _, post_id = key.partition(b"/")
-        for target_id in set(before).difference(after):
+        known = frozenset(before)
+        for target_id in known.difference(after):
             at = b"%b/%b" % (workspace, target_id.encode())
             # Another post may have taken it since.
             if txn.get(at, db=targets) == post_id:
                 txn.delete(at, db=targets)
-        known = frozenset(before)
         for target_id in after:
             at = b"%b/%b" % (workspace, target_id.encode())
             # A page that nothing is put into is neither copied nor written: most figures are of the targets of before.

@@ -18,6 +18,7 @@ export function DeadLetters({ session, notices }) {
   // What fails again is a letter again some seconds later.
   const sent = () => {
     again();
+    later.current.forEach(clearTimeout);
     later.current = AGAIN_MS.map((delay) => setTimeout(again, delay));
   };
   useEffect(() => () => later.current.forEach(clearTimeout), []);

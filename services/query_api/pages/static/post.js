@@ -19,10 +19,15 @@ const MODES = [["cumulative", "Total"], ["increments", "Growth"]];
 function safeLink(text) {
   try {
     const address = new URL(text);
-    return ["https:", "http:"].includes(address.protocol) ? address.href : null;
+    return ["https:", "http:"].includes(address.protocol) ? address : null;
   } catch {
     return null;
   }
+}
+
+function Permalink({ text }) {
+  const address = safeLink(text);
+  return address && html` <a class="small" href=${address.href} target="_blank" rel="noopener noreferrer">open at <bdi>${address.host}</bdi></a>`;
 }
 
 export function Post({ session, held, tick }) {
@@ -79,7 +84,7 @@ export function Post({ session, held, tick }) {
           <tbody>${post.targets.map(
             (target) => html`<tr key=${target.id} data-id=${target.id} data-kind="target">
               <th scope="row"><${Platform} name=${target.platform} /> <span class="quiet small">${target.post_type || target.status}</span>
-                ${safeLink(target.permalink) && html` <a class="small" href=${safeLink(target.permalink)} target="_blank" rel="noopener noreferrer">open at <bdi>${new URL(target.permalink).host}</bdi></a>`}</th>
+                <${Permalink} text=${target.permalink} /></th>
               ${METRICS.slice(0, 11).map((name) => html`<td class="number" key=${name}><${Figure} metric=${name} value=${target.metrics[name]} reason=${target.reasons[name]} short /></td>`)}
               <td class="quiet"><${Ago} at=${target.captured_at} /></td>
             </tr>`,

@@ -67,7 +67,7 @@ class _Dated(_Page, OfChannels):
 
 
 _Search = Annotated[
-    str,
+    str | None,
     Field(
         min_length=1,
         max_length=200,
@@ -79,7 +79,7 @@ _Search = Annotated[
 class PostsParameters(_Dated):
     """The parameters of posts by their ids, or of a page of posts."""
 
-    search: _Search | None = None
+    search: _Search = None
 
 
 class TargetsParameters(_Dated):
@@ -115,7 +115,7 @@ class TopParameters(OfChannels):
         None, alias="from", description="Published at or after this time; UTC unless it has an offset."
     )
     until: Instant | None = Field(None, alias="to", description="Published before this time.")
-    search: _Search | None = None
+    search: _Search = None
     limit: Limit = Field(DEFAULT_LIMIT, description="The most rows of a page.")
     cursor: str | None = Field(None, max_length=512, description="`next_cursor` of the page before.")
 
