@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,8 @@ _HEADER = struct.Struct(">bI")
 # The most items in all lists of one value together; a post has some targets, an answer 10,000 at most.
 _ITEMS_MAX = 50_000
 Event = TypeVar("Event")
+FetchSchema = Callable[[int], str]
+ListIds = Callable[[], Collection[int]]
 
 
 class MalformedEvent(ValueError):
@@ -77,16 +79,22 @@ class RecordCodec:
         schema_id: the registry's id of the newest schema; needed to encode.
         fetch_schema: from a schema id to the writer's Avro schema as JSON text; raises KeyError for an unknown id.
             Needed to decode. Schemas are kept, and an id without an Avro schema is not looked up again for a while.
+        list_ids: the ids of the topic's own schemas, which are found at once all the same; see `writers.Writers`.
     """
 
     def __init__(
-        self, topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None
+        self,
+        topic: str,
+        *,
+        schema_id: int | None = None,
+        fetch_schema: FetchSchema | None = None,
+        list_ids: ListIds | None = None,
     ) -> None:
         self.topic = topic
         self._reader = _parsed(schema_text(topic))
         self._header = _HEADER.pack(0, schema_id) if schema_id is not None else None
         self._fetch_schema = fetch_schema
-        self._writers = Writers(self._resolve)
+        self._writers = Writers(self._resolve, list_ids=list_ids)
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """One record as the bytes of a message value.
@@ -142,10 +150,11 @@ class Codec(Generic[Event]):
         from_record: Callable[[dict[str, Any]], Event],
         *,
         schema_id: int | None = None,
-        fetch_schema: Callable[[int], str] | None = None,
+        fetch_schema: FetchSchema | None = None,
+        list_ids: ListIds | None = None,
     ) -> None:
         self.topic = topic
-        self._records = RecordCodec(topic, schema_id=schema_id, fetch_schema=fetch_schema)
+        self._records = RecordCodec(topic, schema_id=schema_id, fetch_schema=fetch_schema, list_ids=list_ids)
         self._to_record = to_record
         self._from_record = from_record
 
@@ -161,10 +170,16 @@ class Codec(Generic[Event]):
 class RawCodec(Codec[PlatformRaw]):
     """The codec of `platform.raw`: values of today's schema are read straight into events, others by fastavro."""
 
-    def __init__(self, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> None:
-        super().__init__(RAW, raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema)
+    def __init__(
+        self,
+        *,
+        schema_id: int | None = None,
+        fetch_schema: FetchSchema | None = None,
+        list_ids: ListIds | None = None,
+    ) -> None:
+        super().__init__(RAW, raw_to, raw_from, schema_id=schema_id, fetch_schema=fetch_schema, list_ids=list_ids)
         self._fetch = fetch_schema
-        self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout)
+        self._layouts: Writers[tuple[Layout | None]] = Writers(self._layout, list_ids=list_ids)
 
     def decode(self, data: bytes) -> PlatformRaw:
         """The bytes of a message value as an event; see `RecordCodec.decode`."""
@@ -193,7 +208,13 @@ class RawCodec(Codec[PlatformRaw]):
             return (None,)  # Avro, written in a way that only the general reader knows
 
 
-def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[int], str] | None = None) -> Codec[Any]:
+def codec(
+    topic: str,
+    *,
+    schema_id: int | None = None,
+    fetch_schema: FetchSchema | None = None,
+    list_ids: ListIds | None = None,
+) -> Codec[Any]:
     """The typed codec of a topic; see `RecordCodec` for the arguments.
 
     Topics that only the aggregator writes (`metrics.*`, `rollups.*`) have no typed codec; `RecordCodec` reads them.
@@ -202,6 +223,6 @@ def codec(topic: str, *, schema_id: int | None = None, fetch_schema: Callable[[i
         KeyError: the topic has no typed event.
     """
     if topic == RAW:
-        return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema)
+        return RawCodec(schema_id=schema_id, fetch_schema=fetch_schema, list_ids=list_ids)
     to_record, from_record = TYPED[topic]
-    return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema)
+    return Codec(topic, to_record, from_record, schema_id=schema_id, fetch_schema=fetch_schema, list_ids=list_ids)

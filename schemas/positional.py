@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from schemas.codec import MalformedEvent, RecordCodec, newest_version, schema_text
+from schemas.codec import FetchSchema, ListIds, MalformedEvent, RecordCodec, newest_version, schema_text
 from schemas.conversions import instant
 from schemas.decoder import Decode, NotDecodable, compile_decoder
 from schemas.metrics import millis
@@ -33,16 +33,23 @@ class PositionalCodec:
         topic: name without prefix.
         fetch_schema: see `codec.RecordCodec`.
         wanted: names of the fields; None is all.
+        list_ids: see `codec.RecordCodec`.
     """
 
-    def __init__(self, topic: str, fetch_schema: Callable[[int], str], wanted: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        topic: str,
+        fetch_schema: FetchSchema,
+        wanted: Collection[str] | None = None,
+        list_ids: ListIds | None = None,
+    ) -> None:
         self.topic = topic
         self._fetch = fetch_schema
         newest = json.loads(schema_text(topic))
         self._names = [entry["name"] for entry in newest["fields"] if wanted is None or entry["name"] in wanted]
         self._defaults = {entry["name"]: entry.get("default") for entry in newest["fields"]}
-        self._general = RecordCodec(topic, fetch_schema=fetch_schema)
-        self._readers: Writers[Callable[[bytes], Row]] = Writers(self._reader)
+        self._general = RecordCodec(topic, fetch_schema=fetch_schema, list_ids=list_ids)
+        self._readers: Writers[Callable[[bytes], Row]] = Writers(self._reader, list_ids=list_ids)
 
     def decode(self, data: bytes) -> Row:
         """The wanted fields of a message value.

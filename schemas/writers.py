@@ -1,7 +1,9 @@
 """Remembers writers' schemas by id, and bounds how often the registry is asked for unknown ids. Pure.
 
 Any number may stand in a value's header. An id without an Avro schema is remembered for a while, and new ids are looked
-up at a bounded rate: otherwise two thousand invented ids would delay a partition by as many round trips.
+up at a bounded rate: otherwise two thousand invented ids would delay a partition by as many round trips. An id that was
+invented before its schema was registered must still be found then, also amid a flood of others: one list of the ids
+that the topic's subject has answers for all of them at once.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 Schema = TypeVar("Schema")
@@ -20,6 +22,9 @@ UNKNOWN_SECONDS = 30.0
 # The registry answers in some milliseconds.
 LOOKUPS_AT_ONCE = 20
 LOOKUPS_PER_SECOND = 2.0
+# A list of a subject's ids is this old at most; a registry that is slow is asked for a tenth of the time.
+LIST_SECONDS = 0.1
+_LIST_SHARE = 0.1
 # How long a registry that did not answer is left alone, since each attempt takes the whole time-out.
 AWAY_SECONDS = 5.0
 
@@ -39,11 +44,21 @@ class Writers(Generic[Schema]):
         load: returns the schema of an id; raises KeyError or UnknownSchema where there is none, and any other error
             where the registry does not answer.
         clock: seconds of a clock that never goes back.
+        list_ids: returns the ids of the topic's own schemas; raises where the registry does not answer. Without it an
+            id that was unknown a moment ago stays so for `UNKNOWN_SECONDS`.
     """
 
-    def __init__(self, load: Callable[[int], Schema], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        load: Callable[[int], Schema],
+        clock: Callable[[], float] = time.monotonic,
+        list_ids: Callable[[], Collection[int]] | None = None,
+    ) -> None:
         self._load = load
         self._clock = clock
+        self._list_ids = list_ids
+        self._listed: Collection[int] = ()
+        self._list_again_at = clock()
         self._known: OrderedDict[int, Schema] = OrderedDict()
         self._unknown: OrderedDict[int, tuple[float, str]] = OrderedDict()
         self._away: tuple[float, Exception] | None = None
@@ -55,13 +70,18 @@ class Writers(Generic[Schema]):
         """The schema of an id.
 
         Raises:
-            UnknownSchema: the id has no schema, had none a moment ago, or too many unknown ids were asked for.
+            UnknownSchema: the id has no schema, or it is none of the topic's subject and had no schema a moment ago, or
+                too many unknown ids were asked for.
             SchemasAway: the registry does not answer; other errors of `load` are raised as they are.
         """
         found = self._known.get(schema_id)
         if found is not None:
             return found
-        self._admit(schema_id)
+        try:
+            self._admit(schema_id)
+        except UnknownSchema:
+            if not self._is_listed(schema_id):
+                raise
         try:
             found = self._load(schema_id)
         except (KeyError, UnknownSchema) as error:
@@ -75,6 +95,7 @@ class Writers(Generic[Schema]):
             self._away = (self._clock() + AWAY_SECONDS, error)
             raise
         with self._lock:
+            self._unknown.pop(schema_id, None)
             self._known[schema_id] = found
             while len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
@@ -87,11 +108,30 @@ class Writers(Generic[Schema]):
             if until > now:
                 raise UnknownSchema(why)
             self._unknown.pop(schema_id, None)
-            if self._away is not None and self._away[0] > now:
-                raise self._away[1]
+            self._raise_while_away(now)
             self._allowance += (now - self._allowed_at) * LOOKUPS_PER_SECOND
             self._allowance = min(self._allowance, LOOKUPS_AT_ONCE)
             self._allowed_at = now
             if self._allowance < 1:
                 raise UnknownSchema("not looked up: too many unknown schemas were asked for")
             self._allowance -= 1
+
+    def _is_listed(self, schema_id: int) -> bool:
+        if self._list_ids is None:
+            return False
+        with self._lock:
+            asked_at = self._clock()
+            if asked_at >= self._list_again_at:
+                self._raise_while_away(asked_at)
+                try:
+                    self._listed = self._list_ids()
+                except Exception as error:
+                    self._away = (self._clock() + AWAY_SECONDS, error)
+                    raise
+                now = self._clock()
+                self._list_again_at = now + max(LIST_SECONDS, (now - asked_at) / _LIST_SHARE)
+            return schema_id in self._listed
+
+    def _raise_while_away(self, now: float) -> None:
+        if self._away is not None and self._away[0] > now:
+            raise self._away[1]

@@ -307,6 +307,7 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
         identify,
         clock,
         lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),
+        list_ids=registry.ids,
     )
     return store, feed
 

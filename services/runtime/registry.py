@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -46,6 +47,7 @@ class Registry:
     def __init__(self, registry: RegistrySettings, kafka: KafkaSettings) -> None:
         self._client = SchemaRegistryClient(registry.schema_registry_options(10))
         self._kafka = kafka
+        self._ids: dict[tuple[str, int], int] = {}
 
     def schema_id(self, topic: str) -> int:
         """The registry's id of the newest schema of a topic (name without prefix).
@@ -103,6 +105,26 @@ class Registry:
         ]
         return sorted(held, key=lambda one: one.version)
 
+    def ids(self, topic: str) -> frozenset[int]:
+        """The ids of all versions of a topic's schema (name without prefix), in one request where no version is new.
+
+        Raises:
+            RegistryUnavailable: the registry does not answer.
+        """
+        subject = f"{self._kafka.topic(topic)}-value"
+        try:
+            numbers = self._client.get_versions(subject)
+            for number in numbers:
+                if (subject, number) not in self._ids:
+                    self._ids[subject, number] = int(self._client.get_version(subject, number).schema_id or 0)
+        except SchemaRegistryError as error:
+            if error.http_status_code == 404:
+                return frozenset()
+            raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
+        except Exception as error:  # the client lets its HTTP library's errors through
+            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        return frozenset(self._ids[subject, number] for number in numbers)
+
     def fetch_schema(self, schema_id: int) -> str:
         """The Avro schema with an id, as JSON text.
 
@@ -126,11 +148,21 @@ class Registry:
 
     def codec(self, topic: str) -> Codec[Any]:
         """A codec of a topic with typed events, which can encode and decode."""
-        return codec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
+        return codec(
+            topic,
+            schema_id=self.schema_id(topic),
+            fetch_schema=self.fetch_schema,
+            list_ids=partial(self.ids, topic),
+        )
 
     def record_codec(self, topic: str) -> RecordCodec:
         """A codec of a topic that is written as plain records."""
-        return RecordCodec(topic, schema_id=self.schema_id(topic), fetch_schema=self.fetch_schema)
+        return RecordCodec(
+            topic,
+            schema_id=self.schema_id(topic),
+            fetch_schema=self.fetch_schema,
+            list_ids=partial(self.ids, topic),
+        )
 
     def encoder(self, topic: str) -> Encode:
         """A fast encoder of a topic's values from positional fields, for topics written in bulk."""

@@ -9,7 +9,7 @@ Guarantee: each message has its effect once, since the positions are stored with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +64,7 @@ class StoreFeed:
     Args:
         fetch_schema: see `schemas.codec.RecordCodec`; asked in threads.
         many: a new store is filled by several processes where the topics have so many offsets.
+        list_ids: see `messages.decoders`; asked in threads.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class StoreFeed:
         clock: Clock,
         refused: Callable[[str, Any], None] = lambda _, __: None,
         many: int = MANY_MESSAGES,
+        list_ids: Callable[[str], Collection[int]] | None = None,
     ) -> None:
         self._store = store
         self._brokers = brokers
         self._partitions = partitions
         self._fetch_schema = fetch_schema
+        self._list_ids = list_ids
         self._many = many
         self._identify = identify
         self._clock = clock
@@ -158,7 +161,7 @@ class StoreFeed:
         try:
             self._tell(Phase.WAITING)
             self._store.identity = identity = Identity(FORMAT, await self._identify(), self._partitions)
-            decoders = messages.decoders(self._fetch_schema)
+            decoders = messages.decoders(self._fetch_schema, self._list_ids)
             await self._open(identity, decoders)
             assert self._writer is not None
             await self._require_same_log(self._writer)

@@ -6,10 +6,11 @@ passed over, and told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from schemas.codec import MalformedEvent
+from schemas.codec import FetchSchema, MalformedEvent
 from schemas.keys import Reason, RefusedRecord, parsed_key, reason_of
 from schemas.positional import PositionalCodec
 from schemas.writers import SchemasAway
@@ -62,13 +63,19 @@ class Refused(NamedTuple):
     error: str | None = None
 
 
-def decoders(fetch_schema: Callable[[int], str]) -> dict[str, Decoder]:
+def decoders(fetch_schema: FetchSchema, list_ids: Callable[[str], Collection[int]] | None = None) -> dict[str, Decoder]:
     """The decoders of all topics.
 
     Args:
         fetch_schema: see `schemas.codec.RecordCodec`.
+        list_ids: likewise, of a topic.
     """
-    return {topic: PositionalCodec(topic, fetch_schema, records.WANTED[topic]) for topic in TOPICS}
+    return {
+        topic: PositionalCodec(
+            topic, fetch_schema, records.WANTED[topic], None if list_ids is None else partial(list_ids, topic)
+        )
+        for topic in TOPICS
+    }
 
 
 def messages(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 from typing import Any
 
 import fastavro
@@ -29,6 +30,21 @@ def _register(backend: Backend, text: str) -> int:
     return int(client.register_schema(f"{backend.settings.topic(RAW)}-value", Schema(text, "AVRO")))
 
 
+def _register_behind_strangers(backend: Backend, workspace: str, text: str) -> int:
+    """Register a schema after strangers published values that claim its id and others."""
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
+    other = {"type": "record", "name": f"Other_{secrets.token_hex(4)}", "fields": []}
+    last = int(client.register_schema(f"other-{secrets.token_hex(4)}", Schema(json.dumps(other), "AVRO")))
+    for schema_id in range(last + 1, last + 40):
+        event = bluesky_event(workspace, "c1", f"invented-{schema_id}", {"t1": {"likeCount": 1}})
+        backend.publish(RAW, workspace.encode(), workspace, _value(text, schema_id, event))
+    backend.flush()
+    backend.settle(60)
+    newer_id = _register(backend, text)
+    assert last < newer_id < last + 40
+    return newer_id
+
+
 def _value(text: str, schema_id: int, event: PlatformRaw) -> bytes:
     record = {name: getattr(event, name) for name in PlatformRaw.__dataclass_fields__}
     record["targets"] = [target._asdict() for target in event.targets]
@@ -42,7 +58,7 @@ def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> Non
     targets = [CatalogTarget("t1", "c1"), CatalogTarget("t2", "c1")]
     backend.put_post(workspace, "p1", targets, published_at=now_ms())
     newer = _newer("region", default="")
-    newer_id = _register(backend, newer)
+    newer_id = _register_behind_strangers(backend, workspace, newer)
     backend.publish_raw(bluesky_event(workspace, "c1", "e1", {"t1": {"likeCount": 1}}))
     event = bluesky_event(workspace, "c1", "e2", {"t2": {"likeCount": 20}})
     backend.publish(RAW, workspace.encode(), workspace, _value(newer, newer_id, event))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import writers
 from schemas.codec import MalformedEvent, codec, schema_text
 from schemas.measuring import Measure, TooMuch
-from schemas.writers import UnknownSchema, Writers
+from schemas.writers import SchemasAway, UnknownSchema, Writers
 
 RAW = "platform.raw"
 
@@ -24,6 +24,11 @@ class Registry:
     def __init__(self, known: dict[int, str]) -> None:
         self.known = known
         self.asked: list[int] = []
+        self.lists = 0
+
+    def list(self) -> list[int]:
+        self.lists += 1
+        return list(self.known)
 
     def fetch(self, schema_id: int) -> str:
         self.asked.append(schema_id)
@@ -48,6 +53,61 @@ def test_an_unknown_id_is_asked_for_once_in_a_while() -> None:
     clock.now += writers.UNKNOWN_SECONDS
     registry.known[7] = "a schema"
     assert held.get(7) == "a schema"
+
+
+def test_an_id_that_was_invented_before_it_was_registered_is_found() -> None:
+    registry, clock = Registry({1: "ours"}), Clock()
+    held = Writers(registry.fetch, clock, list_ids=registry.list)
+    with pytest.raises(UnknownSchema):
+        held.get(7)
+    registry.known[7] = "a schema"
+    clock.now += writers.LIST_SECONDS
+    assert held.get(7) == "a schema"
+
+
+def test_a_new_schema_is_found_amid_a_flood_of_invented_ids() -> None:
+    registry, clock = Registry({1: "ours"}), Clock()
+    held = Writers(registry.fetch, clock, list_ids=registry.list)
+    for schema_id in range(1000, 3000):
+        clock.now += 0.001
+        with pytest.raises(UnknownSchema):
+            held.get(schema_id)
+    assert len(registry.asked) <= writers.LOOKUPS_AT_ONCE + writers.LOOKUPS_PER_SECOND * 2 + 1
+    assert registry.lists <= 2 / writers.LIST_SECONDS + 1
+    registry.known[2999] = registry.known[3000] = "a schema"
+    clock.now += writers.LIST_SECONDS
+    assert held.get(2999) == held.get(3000) == "a schema"
+
+
+def test_a_slow_registry_is_asked_for_its_list_a_tenth_of_the_time() -> None:
+    registry, clock = Registry({}), Clock()
+
+    def slow() -> list[int]:
+        clock.now += 1
+        return registry.list()
+
+    held = Writers(registry.fetch, clock, list_ids=slow)
+    while clock.now < 110:
+        clock.now += 0.01
+        with pytest.raises(UnknownSchema):
+            held.get(7)
+    assert 8 <= registry.lists <= 12
+
+
+def test_a_list_that_a_registry_does_not_answer_is_left_alone_for_a_while() -> None:
+    registry, clock, attempts = Registry({}), Clock(), list[float]()
+
+    def away() -> list[int]:
+        attempts.append(clock.now)
+        raise SchemasAway("no answer")
+
+    held = Writers(registry.fetch, clock, list_ids=away)
+    with pytest.raises(UnknownSchema):
+        Writers(registry.fetch, clock).get(7)
+    for _ in range(100):
+        with pytest.raises((SchemasAway, UnknownSchema)):
+            held.get(7)
+    assert len(attempts) == 1
 
 
 def test_two_thousand_unknown_ids_are_not_two_thousand_look_ups() -> None:
