@@ -21,6 +21,7 @@ Encode = Callable[[Sequence[Any]], bytes]
 _DOUBLE = struct.Struct("<d").pack
 _SMALL = 16_384
 _STRINGS_MAX = 200_000
+_FIGURES_MAX = 100_000
 
 
 class UnsupportedSchemaError(ValueError):
@@ -47,8 +48,28 @@ def _long(value: int) -> bytes:
 
 
 _LONGS = {value: _long(value) for value in range(-1, _SMALL)}
-_NULLABLE_LONGS: dict[int | None, bytes] = {value: b"\x02" + encoded for value, encoded in _LONGS.items()}
-_NULLABLE_LONGS[None] = b"\x00"
+
+
+class _NullableLongs(dict[int | None, bytes]):
+    """Encoded figures, kept for reuse: a snapshot, its post's totals and their parts have the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.update((value, b"\x02" + encoded) for value, encoded in _LONGS.items())
+        self[None] = b"\x00"
+
+    def __missing__(self, value: int) -> bytes:
+        if len(self) >= _FIGURES_MAX:
+            self.clear()
+            self._begin()
+        made = self[value] = b"\x02" + _long(value)
+        return made
+
+
+_NULLABLE_LONGS = _NullableLongs()
 
 
 class _Repeated(dict[int, bytes]):
@@ -88,7 +109,7 @@ def _decimal(unscaled: int) -> bytes:
 class _Compiler:
     def __init__(self) -> None:
         self.names: dict[str, Any] = {
-            "NULLABLE_LONGS": _NULLABLE_LONGS.get,
+            "NULLABLE_LONGS": _NULLABLE_LONGS,
             "long_": _long,
             "double": _DOUBLE,
             "bytes_": _bytes,
@@ -137,7 +158,7 @@ class _Compiler:
         if kind in ("int", "long") and isinstance(branch, dict):
             return f"(b'\\x00' if {value} is None else b'\\x02' + {self.expression(branch, value)})"
         if kind in ("int", "long"):
-            return f"(NULLABLE_LONGS({value}) or b'\\x02' + long_({value}))"
+            return f"NULLABLE_LONGS[{value}]"
         if kind == "string":
             strings = self.name(_Strings(b"\x02"))
             return f"(b'\\x00' if {value} is None else {strings}[{value}])"
@@ -145,10 +166,24 @@ class _Compiler:
 
 
 def _array(item: Encode) -> Callable[[Sequence[Any]], bytes]:
+    # The targets of an answer share the list that names the answer: it is encoded once. One tuple, since other threads
+    # encode too.
+    last: tuple[Sequence[Any], bytes] = ((), b"\x00")
+
     def encode(values: Sequence[Any]) -> bytes:
-        if not values:
-            return b"\x00"
-        return b"".join([_long(len(values)), *map(item, values), b"\x00"])
+        nonlocal last
+        held, made = last
+        if values is held:
+            return made
+        if len(values) == 1:
+            made = b"\x02" + item(values[0]) + b"\x00"
+        elif values:
+            made = b"".join([_long(len(values)), *map(item, values), b"\x00"])
+        else:
+            made = b"\x00"
+        if isinstance(values, tuple):
+            last = values, made
+        return made
 
     return encode
 

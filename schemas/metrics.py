@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from operator import itemgetter
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -169,6 +170,9 @@ def post_engagement_rate(values: Sequence[int | None]) -> float | None:
     return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
 
 
+_RATED = itemgetter(LIKES, COMMENTS, SHARES, SAVES, IMPRESSIONS, REACH, VIEWS)
+
+
 def rated(values: Sequence[int | None]) -> tuple[int, int] | None:
     """The numerator and the divisor of one target's engagement rate.
 
@@ -202,12 +206,25 @@ def total_engagement_rate(parts: Iterable[Sequence[int | None]]) -> float | None
         A fraction; None when no target has a rate.
     """
     engaged = shown = 0
-    for values in parts:
-        pair = rated(values)
-        if pair is not None:
-            engaged += pair[0]
-            shown += pair[1]
+    # Repeats `rated` in line, since a channel's windows rate all its posts at every change.
+    for likes, comments, shares, saves, impressions, reach, views in map(_RATED, parts):
+        if impressions is not None and impressions > 0:
+            base = impressions
+        elif reach is not None and reach > 0:
+            base = reach
+        elif views is not None and views > 0:
+            base = views
+        else:
+            continue
+        if likes is None and comments is None and shares is None and saves is None:
+            continue
+        added = (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
+        engaged += added if INT64_MIN <= added <= INT64_MAX else bounded(added)
+        shown += base
     return engaged / shown if shown else None
+
+
+_MANY_PARTS = 8
 
 
 def total(parts: Sequence[Values]) -> Values:
@@ -224,10 +241,19 @@ def total(parts: Sequence[Values]) -> Values:
         return NO_POST_VALUES
     if len(parts) == 1:
         return parts[0]
-    sums = list(parts[0])
-    for part in parts[1:]:
+    sums: list[int | None]
+    if len(parts) < _MANY_PARTS:
+        sums = list(parts[0])
+        for part in parts[1:]:
+            sums = [
+                new if held is None else held if new is None else held + new
+                for held, new in zip(sums, part, strict=True)
+            ]
+    else:
+        # Twice as fast for a channel's posts, half as fast for a post's targets.
+        count = len(parts)
         sums = [
-            new if held is None else held if new is None else held + new for held, new in zip(sums, part, strict=True)
+            None if column.count(None) == count else sum(filter(None, column)) for column in zip(*parts, strict=True)
         ]
     known = [*filter(None, sums)]
     if known and (max(known) > INT64_MAX or min(known) < INT64_MIN):

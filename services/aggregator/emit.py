@@ -53,8 +53,7 @@ def emit(state: PartitionState, changes: Changes, version: rows.Version, now: in
             effects.insert(
                 rows.LATEST_CHANNEL_METRICS, rows.latest_channel_row(version, *channel_key, period, register)
             )
-    for post_key in changes.posts:
-        _emit_post(state, post_key, version, effects)
+    _emit_posts(state, changes, version, effects)
     for channel_key in changes.channels:
         _emit_channel(state, channel_key, version, now, effects, was_deleted=channel_key in changes.deleted_channels)
 
@@ -72,14 +71,18 @@ def _emit_targets(state: PartitionState, changes: Changes, version: rows.Version
             changes.posts[(workspace_id, target.post_id)] = None
 
 
-def _emit_post(state: PartitionState, post_key: Key, version: rows.Version, effects: Effects) -> None:
-    workspace_id, post_id = post_key
-    post = state.posts[post_key]
-    parts = post_parts(state, workspace_id, post) if post.is_held else []
-    totals = rows.post_totals(parts)
-    effects.insert(rows.POST_TOTALS, rows.post_totals_row(version, workspace_id, post, parts, totals))
-    fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
-    effects.rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
+def _emit_posts(state: PartitionState, changes: Changes, version: rows.Version, effects: Effects) -> None:
+    # Attributes are looked up once: this loop runs for nearly every snapshot.
+    inserted = effects.inserts.setdefault(rows.POST_TOTALS, []) if changes.posts else []
+    rollups, posts = effects.rollups, state.posts
+    for post_key in changes.posts:
+        workspace_id, post_id = post_key
+        post = posts[post_key]
+        parts = post_parts(state, workspace_id, post) if post.is_held else []
+        totals = rows.post_totals(parts)
+        inserted.append(rows.post_totals_row(version, workspace_id, post, parts, totals))
+        fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
+        rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
 
 
 def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:

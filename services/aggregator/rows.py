@@ -32,7 +32,6 @@ from schemas.metrics import (
     Metric,
     Values,
     engagement_rate,
-    post_engagement_rate,
     post_engagements,
     seconds,
     total,
@@ -140,13 +139,16 @@ def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState,
 
 def post_snapshot_message(event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
     """One value of `metrics.post-snapshots`, fields in the schema's order."""
-    values = said.values
-    interactions = post_engagements(values)
     return (
         event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform, event.event_id,
-        event.captured_at, event.origin, said.spoken, said.ranged, *values, interactions,
-        engagement_rate(interactions, values[IMPRESSIONS], values[REACH], values[VIEWS]),
+        event.captured_at, event.origin, said.spoken, said.ranged, *_figures(said.values),
     )  # fmt: skip
+
+
+def _figures(values: Values) -> Row:
+    """A target's figures with its engagements and its engagement rate, as messages have them."""
+    engaged = post_engagements(values)
+    return (*values, engaged, engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS]))
 
 
 CHANNEL_SNAPSHOTS = (
@@ -309,23 +311,25 @@ class PostTotals(NamedTuple):
 
     Attributes:
         captured_at: when the freshest answer was captured, ms; None for a post that was never measured.
-        engagement_rate: the rate over the parts that have a rate, 0..1 and above; None without such a part.
+        figures: the values, their engagements, and the engagement rate over the parts that have a rate, 0..1 and above;
+            the rate is None without such a part.
     """
 
     values: Values
     captured_at: int | None
-    engagement_rate: float | None
+    figures: Row
 
 
 def post_totals(parts: Sequence[PostPart]) -> PostTotals:
     """The totals of a post over its parts; every figure is None for a post without parts."""
     if len(parts) == 1:
         register = parts[0].target.register
-        return PostTotals(register.values, register.captured_at, post_engagement_rate(register.values))
+        return PostTotals(register.values, register.captured_at, _figures(register.values))
     registers = [part.target.register for part in parts]
     freshest = max((held.captured_at for held in registers if held.captured_at is not None), default=None)
     values = [held.values for held in registers]
-    return PostTotals(total(values), freshest, total_engagement_rate(values))
+    sums = total(values)
+    return PostTotals(sums, freshest, (*sums, post_engagements(sums), total_engagement_rate(values)))
 
 
 def post_totals_row(
@@ -350,18 +354,15 @@ def post_totals_row(
     )  # fmt: skip
 
 
-def _figures(totals: PostTotals) -> Row:
-    return (*totals.values, post_engagements(totals.values), totals.engagement_rate)
-
-
 def post_rollup_message(
     version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
 ) -> Row:
     """One value of `rollups.posts`, fields in the schema's order."""
-    figures = _figures(totals)
+    figures = totals.figures
     if len(parts) == 1:
-        only = parts[0]
-        channels: list[Row] = [(only.target.channel_id, only.channel.platform, totals.captured_at, *figures)]
+        target, channel = parts[0]
+        channels: list[Row] = [(target.channel_id, channel.platform, totals.captured_at, *figures)]
+        targets: list[Row] = [_target_figures(parts[0], figures)]
     else:
         by_channel: dict[str, list[PostPart]] = {}
         for part in parts:
@@ -369,18 +370,18 @@ def post_rollup_message(
         channels = []
         for channel_id, group in by_channel.items():
             of_channel = post_totals(group)
-            channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, *_figures(of_channel)))
-    targets = [_target_figures(part) for part in parts]
+            channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, *of_channel.figures))
+        targets = [_target_figures(part, _figures(part.target.register.values)) for part in parts]
     return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels, targets)
 
 
-def _target_figures(part: PostPart) -> Row:
+def _target_figures(part: PostPart, figures: Row) -> Row:
     """One element of `targets` in `rollups.posts`."""
-    target = part.target
-    values = target.register.values
+    target, channel = part
+    register = target.register
     return (
-        target.target_id, target.channel_id, part.channel.platform, target.register.captured_at, *values,
-        post_engagements(values), post_engagement_rate(values), _sources(target.register.groups),
+        target.target_id, target.channel_id, channel.platform, register.captured_at, *figures,
+        _sources(register.groups),
     )  # fmt: skip
 
 

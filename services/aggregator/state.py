@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from schemas.registers import Register, empty_register
@@ -149,8 +149,10 @@ class ChannelState:
 Held = TypeVar("Held")
 
 
-class BoundedCache(Generic[Held]):
+class BoundedCache(dict[Key, Held]):
     """States by key; only `trim` drops states, the least recently used ones first.
+
+    A dictionary itself, since each snapshot looks up six states; unlike others it is equal to itself alone.
 
     Args:
         capacity: the number of entries that `trim` keeps.
@@ -161,52 +163,46 @@ class BoundedCache(Generic[Held]):
     """
 
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         self._capacity = capacity
-        self._held: dict[Key, Held] = {}
         self.hits = 0
         self.misses = 0
 
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def __getitem__(self, key: Key) -> Held:
-        return self._held[key]
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._held
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # dict has None
 
     def put(self, key: Key, state: Held) -> None:
         """Keep a state as the most recently used entry."""
-        self._held.pop(key, None)
-        self._held[key] = state
+        self.pop(key, None)
+        self[key] = state
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
         """The keys that are not held, each once; the held keys become the most recently used ones."""
         absent: dict[Key, None] = {}
-        held = self._held
-        if len(held) <= self._capacity // 2:
+        if len(self) <= self._capacity // 2:
             # A cache that is half empty drops nothing soon, so the order of use need not be kept.
             wanted = dict.fromkeys(keys)
-            absent = {key: None for key in wanted if key not in held}
+            absent = {key: None for key in wanted if key not in self}
             self.hits += len(wanted) - len(absent)
             self.misses += len(absent)
             return list(absent)
         for key in keys:
-            state = held.pop(key, None)
+            state = self.pop(key, None)
             if state is None:
                 absent[key] = None
             else:
-                held[key] = state
+                self[key] = state
                 self.hits += 1
         self.misses += len(absent)
         return list(absent)
 
     def trim(self) -> None:
         """Drop the least recently used entries above the capacity."""
-        excess = len(self._held) - self._capacity
+        excess = len(self) - self._capacity
         if excess > 0:
-            for key in list(self._held)[:excess]:
-                del self._held[key]
+            for key in list(self)[:excess]:
+                del self[key]
 
 
 @dataclass(slots=True)

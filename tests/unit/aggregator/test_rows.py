@@ -188,7 +188,7 @@ ROWS: dict[str, tuple[rows.Table, Callable[[], rows.Row], dict[str, Any]]] = {
     "post totals": (
         rows.POST_TOTALS,
         lambda: rows.post_totals_row(
-            VERSION, "workspace", PostState("post", is_held=True), [], rows.PostTotals(POST.values, NOW, 0.5)
+            VERSION, "workspace", PostState("post", is_held=True), [], rows.PostTotals(POST.values, NOW, ())
         ),
         {"generation": 3, "post_id": "post", "captured_at": NOW, "targets": "[]", "is_deleted": 0, "partition": 5},
     ),
