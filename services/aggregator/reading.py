@@ -22,7 +22,7 @@ from services.aggregator.errors import InvalidEvent
 from services.platforms import all_platforms
 from services.platforms.base import NOTHING, MappingError, Reading
 from services.runtime.binary_secrets import blank_unreadable
-from services.runtime.redaction import MARKS, MASK, blank_request, blank_secret_bytes, blank_secrets, is_secret_name
+from services.runtime.redaction import MASK, blank_request, blank_secret_bytes, blank_secrets, has_mark, is_secret_name
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from services.runtime.tracing import NO_SPAN, Span
 
@@ -267,7 +267,7 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
     headers = {name: value or b"" for name, value in message.headers if name not in (SHORTENED_HEADER, IDENTITY_HEADER)}
     # Most headers hold no word that marks a secret, so all headers are searched at once.
     together = b"\0".join([*(name.encode() for name in headers), *headers.values()]).lower()
-    if any(mark in together for mark in MARKS):
+    if has_mark(together):
         headers = {
             blank_secrets(name): MASK.encode() if value and is_secret_name(name) else blank_unreadable(value)
             for name, value in headers.items()

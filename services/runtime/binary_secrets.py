@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from services.runtime.redaction import MARKS, blank_secret_bytes, is_secret_name, replace_spans
+from services.runtime.redaction import MARKS, blank_secret_bytes, has_mark, is_secret_name, replace_spans
 
 # No real message holds so many words of secrets' names; after this many, the rest of the message is blanked.
 _PLACES_MAX = 2_000
@@ -36,7 +36,7 @@ def blank_unreadable(payload: bytes) -> bytes:
     """
     blanked = blank_secret_bytes(payload, _stars)
     lowered = blanked.lower()
-    if not any(mark in lowered for mark in MARKS):
+    if not has_mark(lowered):
         return blanked
     return replace_spans(blanked, iter(sorted(_values(blanked, lowered))), _stars)
 

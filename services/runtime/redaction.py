@@ -2,8 +2,9 @@ r"""Blanks values that look like tokens in texts and payloads, whoever wrote the
 
 The name before a value decides: `access_token=`, `"accessToken": "`, `api-key: `, plain, percent-encoded, as an HTML
 entity or as JSON inside JSON; so does the word `Bearer`. Values of names that merely contain such a word
-(`token_count`, `next_page_token`) stay. Most payloads contain none of the words, which is checked first. Binary
-formats, which have lengths before names and values, are the subject of `binary_secrets`.
+(`token_count`, `next_page_token`) stay. Most payloads contain none of the words, which is checked first, for all words
+at once: seven searches one after the other took a fifteenth of the aggregator's time. Binary formats, which have
+lengths before names and values, are the subject of `binary_secrets`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from collections.abc import Callable, Iterator, MutableMapping
 from functools import cache
 from typing import Any
 
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
+
 MASK = "***"
 _MASK = MASK.encode()
 # No real answer holds so many secrets; after this many, the rest of the payload is blanked.
 _VALUES_MAX = 10_000
 # Every name below holds one of these.
 MARKS = (b"token", b"secret", b"jwt", b"passw", b"key", b"authorization", b"bearer")
+# Leftmost-first searches look at many bytes at once; the standard kind is twenty times slower.
+_ANY_MARK = BytesAhoCorasick(MARKS, matchkind=MatchKind.LeftmostFirst)
+# A search returns all that it finds: of a payload made of nothing else, as many as a piece can hold.
+_PIECE_BYTES = 64 * 1024
+_PIECES_OVERLAP = max(map(len, MARKS)) - 1
 _NAMES = frozenset({"token", "secret", "idtoken", "xtoken", "xsecret", "key", "authorization", "proxyauthorization"})
 _ENDINGS = (
     "accesstoken", "refreshtoken", "oauthtoken", "authtoken", "exchangetoken", "bearertoken", "sessiontoken",
@@ -63,10 +71,17 @@ def blank_secret_bytes(payload: bytes, mask: Callable[[int], bytes] | None = Non
         mask: makes the replacement for a secret of so many bytes; `***` by default.
     """
     lowered = payload.lower()
-    marks = [mark for mark in MARKS if mark in lowered]
-    if not marks:
+    if not has_mark(lowered):
         return payload
-    return replace_spans(payload, _values(lowered, marks), mask)
+    return replace_spans(payload, _values(lowered, [mark for mark in MARKS if mark in lowered]), mask)
+
+
+def has_mark(lowered: bytes) -> bool:
+    """Whether a text in lower case has any word of a secret's name."""
+    return any(
+        _ANY_MARK.find_matches_as_indexes(lowered[begin : begin + _PIECE_BYTES + _PIECES_OVERLAP])
+        for begin in range(0, len(lowered), _PIECE_BYTES)
+    )
 
 
 def replace_spans(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from html import escape
 from urllib.parse import quote
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.poller.connections.redact import Redactor
-from services.runtime.redaction import blank_request, blank_secret_bytes, blank_secrets
+from services.runtime import redaction
+from services.runtime.redaction import MARKS, blank_request, blank_secret_bytes, blank_secrets, has_mark
 from tests.unit.platforms import golden
 
 SECRET = "EAAGm0PX4ZCpsBAKZCs3-_.x"
@@ -199,3 +201,32 @@ def test_of_more_secrets_than_any_answer_holds_the_rest_goes_whole() -> None:
     blanked = blank_secret_bytes(payload)
     assert blanked == b"token=***&" * 10_000 + b"token=***"
     assert blank_secret_bytes(blanked) == blanked
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_word_is_found_wherever_it_lies_between_the_pieces_of_a_search(
+    mark: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redaction, "_PIECE_BYTES", 16)
+    for before in range(50):
+        for after in range(20):
+            assert has_mark(b"." * before + mark + b"." * after)
+            assert not has_mark(b"." * before + mark[:-1] + b"." * after)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from([*MARKS, b".", b"toke", b"ke", b"bear", b"authoriz", b"secre"]), max_size=30))
+def test_a_search_for_all_words_at_once_finds_what_one_by_one_finds(pieces: list[bytes]) -> None:
+    text = b"".join(pieces)
+    assert has_mark(text) == any(mark in text for mark in MARKS)
+
+
+def test_a_payload_of_words_alone_takes_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        assert has_mark(b"jwt" * 2_700_000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The payload itself has 8 MB.
+    assert most < 16 * 1024 * 1024
