@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from operator import itemgetter
+from typing import NamedTuple
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -170,6 +171,8 @@ def post_engagement_rate(values: Sequence[int | None]) -> float | None:
     return engagement_rate(post_engagements(values), values[IMPRESSIONS], values[REACH], values[VIEWS])
 
 
+# From so many targets on, columns are added up in place of rows.
+_MANY_PARTS = 8
 _RATED = itemgetter(LIKES, COMMENTS, SHARES, SAVES, IMPRESSIONS, REACH, VIEWS)
 
 
@@ -205,6 +208,11 @@ def total_engagement_rate(parts: Iterable[Sequence[int | None]]) -> float | None
     Returns:
         A fraction; None when no target has a rate.
     """
+    engaged, shown = _rated_sums(parts)
+    return engaged / shown if shown else None
+
+
+def _rated_sums(parts: Iterable[Sequence[int | None]]) -> tuple[int, int]:
     engaged = shown = 0
     # Repeats `rated` in line, since a channel's windows rate all its posts at every change.
     for likes, comments, shares, saves, impressions, reach, views in map(_RATED, parts):
@@ -221,10 +229,7 @@ def total_engagement_rate(parts: Iterable[Sequence[int | None]]) -> float | None
         added = (likes or 0) + (comments or 0) + (shares or 0) + (saves or 0)
         engaged += added if INT64_MIN <= added <= INT64_MAX else bounded(added)
         shown += base
-    return engaged / shown if shown else None
-
-
-_MANY_PARTS = 8
+    return engaged, shown
 
 
 def total(parts: Sequence[Values]) -> Values:
@@ -241,7 +246,51 @@ def total(parts: Sequence[Values]) -> Values:
         return NO_POST_VALUES
     if len(parts) == 1:
         return parts[0]
-    sums: list[int | None]
+    return _bounded_sums(_plain_sums(parts), len([part for part in parts if part[AVG_WATCH_TIME] is not None]))
+
+
+class PostSums(NamedTuple):
+    """Sums over some targets, to which those over others can be added without adding up any target again.
+
+    Attributes:
+        values: not yet within the columns' range.
+        means: how many of the targets have a mean watch time.
+        engaged: the sum of the engagements of targets that have a rate.
+        shown: the sum of their divisors.
+    """
+
+    values: Sequence[int | None]
+    means: int
+    engaged: int
+    shown: int
+
+    def plus(self, parts: Sequence[Values]) -> PostSums:
+        """These sums with those of further targets, in the order of POST_METRICS."""
+        if not parts:
+            return self
+        engaged, shown = _rated_sums(parts)
+        return PostSums(
+            _plain_sums([self.values, *parts] if len(parts) < _MANY_PARTS else [self.values, _plain_sums(parts)]),
+            self.means + len([part for part in parts if part[AVG_WATCH_TIME] is not None]),
+            self.engaged + engaged,
+            self.shown + shown,
+        )
+
+    @property
+    def total(self) -> Values:
+        """As `total` of all targets."""
+        return _bounded_sums(list(self.values), self.means)
+
+    @property
+    def engagement_rate(self) -> float | None:
+        """As `total_engagement_rate` of all targets."""
+        return self.engaged / self.shown if self.shown else None
+
+
+NO_POST_SUMS = PostSums(NO_POST_VALUES, 0, 0, 0)
+
+
+def _plain_sums(parts: Sequence[Sequence[int | None]]) -> list[int | None]:
     if len(parts) < _MANY_PARTS:
         sums = list(parts[0])
         for part in parts[1:]:
@@ -249,16 +298,17 @@ def total(parts: Sequence[Values]) -> Values:
                 new if held is None else held if new is None else held + new
                 for held, new in zip(sums, part, strict=True)
             ]
-    else:
-        # Twice as fast for a channel's posts, half as fast for a post's targets.
-        count = len(parts)
-        sums = [
-            None if column.count(None) == count else sum(filter(None, column)) for column in zip(*parts, strict=True)
-        ]
+        return sums
+    # Twice as fast for a channel's posts, half as fast for a post's targets.
+    count = len(parts)
+    return [None if column.count(None) == count else sum(filter(None, column)) for column in zip(*parts, strict=True)]
+
+
+def _bounded_sums(sums: list[int | None], means: int) -> Values:
     known = [*filter(None, sums)]
     if known and (max(known) > INT64_MAX or min(known) < INT64_MIN):
         sums = [None if value is None else bounded(value) for value in sums]
-    if sums[AVG_WATCH_TIME] is not None and len([part for part in parts if part[AVG_WATCH_TIME] is not None]) > 1:
+    if means > 1:
         sums[AVG_WATCH_TIME] = None
     watched = sums[WATCH_TIME]
     if watched is not None and not -MILLIS_MAX <= watched <= MILLIS_MAX:

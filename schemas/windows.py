@@ -7,7 +7,9 @@ nearest two, and the totals are exact for every end with `valid_from < end <= va
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from schemas.metrics import (
@@ -27,6 +29,7 @@ from schemas.metrics import (
     COMMENTS,
     IMPRESSIONS,
     LIKES,
+    NO_POST_SUMS,
     POST_METRICS,
     REACH,
     SAVES,
@@ -132,19 +135,36 @@ def window_totals(
     *,
     is_measured: bool,
 ) -> WindowTotals:
-    """Totals of a channel over `[end - range_ms, end)`.
+    """Totals of a channel over one window; see `all_window_totals`.
+
+    Args:
+        range_ms: length of the window.
+    """
+    (totals,) = all_window_totals(targets, periods, (range_ms,), end, is_measured=is_measured)
+    return totals
+
+
+def all_window_totals(
+    targets: Iterable[WindowTarget],
+    periods: Sequence[ChannelPeriod],
+    ranges: Sequence[int],
+    end: int,
+    *,
+    is_measured: bool,
+) -> list[WindowTotals]:
+    """Totals of a channel over each `[end - range, end)`.
 
     Args:
         targets: the channel's targets with a publishing time; those that no window near `end` can hold may be left
             out. Unordered.
         periods: the channel's latest figures, any order.
-        range_ms: length of the window.
+        ranges: lengths of the windows, ms, ascending.
         end: the instant of the answer, ms.
         is_measured: whether any target of the channel was ever measured, inside the window or outside.
 
     Returns:
-        The platform's own figures where they cover the window (`channel`), with the sums of the posts within the same
-        bounds for figures that it does not report; else the sums of the window's posts (`posts`), else `none`.
+        For each window the platform's own figures where they cover it (`channel`), with the sums of the posts within
+        the same bounds for figures that it does not report; else the sums of the window's posts (`posts`), else `none`.
     """
     gauges = _gauges(periods)
     # The platform's own figures can be used from the end of their period until 72 h later.
@@ -154,34 +174,61 @@ def window_totals(
         if period.end is not None and period.period != "lifetime"
         for instant in (period.end - 1, period.end + NATIVE_MAX_AGE)
     ]
-    native = _native(periods, range_ms, end)
-    if native is not None:
-        inside = [target.values for target in targets if native.start <= target.published_at < native.end]
-        return _native_totals(native, inside, gauges, *_nearest(instants, end))
-    start = end - range_ms
-    inside = []
-    for target in targets:
-        enters, leaves = target.published_at, target.published_at + range_ms
-        if enters < end <= leaves:
-            inside.append(target.values)
-        instants.append(enters)
-        instants.append(leaves)
-    sums = total(inside)
-    valid_from, valid_until = _nearest(instants, end)
-    return WindowTotals(
-        source="posts" if is_measured else "none",
-        start=start,
-        end=end,
-        values=sums + gauges,
-        engagements=post_engagements(sums),
-        engagement_rate=total_engagement_rate(inside),
-        native=(),
-        views_or_impressions=_sum_first(inside, VIEWS, IMPRESSIONS),
-        impressions_or_views=_sum_first(inside, IMPRESSIONS, VIEWS),
-        # Targets too old for any window may be missing, and so may their instants: never reach back more than a day.
-        valid_from=max(valid_from if valid_from is not None else 0, end - DAY),
-        valid_until=valid_until,
-    )
+    # Sorted once: the posts of a window are a slice, which begins with those of the shorter windows' slices.
+    ordered = sorted(targets, key=_PUBLISHED)
+    times, values = [target[0] for target in ordered], [target[1] for target in ordered]
+    past = added_from = bisect_left(times, end)
+    sums, firsts = NO_POST_SUMS, _NO_FIRSTS
+    found: list[WindowTotals] = []
+    for range_ms in ranges:
+        native = _native(periods, range_ms, end)
+        if native is not None:
+            inside = values[bisect_left(times, native.start) : bisect_left(times, native.end)]
+            found.append(_native_totals(native, inside, gauges, *_nearest(instants, end)))
+            continue
+        start = end - range_ms
+        first = bisect_left(times, start)
+        added = values[first:added_from]
+        sums, firsts, added_from = sums.plus(added), firsts.plus(added), first
+        # Of the posts' instants only those next to the window's bounds can be the nearest.
+        entered, left = times[past - 1 : past + 1] if past else times[:1], times[max(0, first - 1) : first + 1]
+        valid_from, valid_until = _nearest([*instants, *entered, *(time + range_ms for time in left)], end)
+        total = sums.total
+        found.append(
+            WindowTotals(
+                source="posts" if is_measured else "none",
+                start=start,
+                end=end,
+                values=total + gauges,
+                engagements=post_engagements(total),
+                engagement_rate=sums.engagement_rate,
+                native=(),
+                views_or_impressions=_within(firsts.views),
+                impressions_or_views=_within(firsts.impressions),
+                # Targets too old for any window may be missing, and so may their instants: never reach back more than
+                # a day.
+                valid_from=max(valid_from if valid_from is not None else 0, end - DAY),
+                valid_until=valid_until,
+            )
+        )
+    return found
+
+
+class _Firsts(NamedTuple):
+    """Sums of views, or of impressions where a target lacks views, and the other way round; not yet bounded."""
+
+    views: int | None
+    impressions: int | None
+
+    def plus(self, parts: Sequence[Values]) -> _Firsts:
+        """These sums with those of further targets."""
+        return _Firsts(
+            _sum_first(self.views, parts, VIEWS, IMPRESSIONS), _sum_first(self.impressions, parts, IMPRESSIONS, VIEWS)
+        )
+
+
+_NO_FIRSTS = _Firsts(None, None)
+_PUBLISHED = itemgetter(0)
 
 
 def _nearest(instants: Iterable[int], end: int) -> tuple[int | None, int | None]:
@@ -205,11 +252,16 @@ def _gauges(periods: Sequence[ChannelPeriod]) -> tuple[int | None, int | None, i
     return None, None, None, None
 
 
-def _sum_first(parts: Iterable[Values], first: int, second: int) -> int | None:
-    """The sum over targets of one figure, or of a second figure where a target lacks the first."""
+def _sum_first(held: int | None, parts: Iterable[Values], first: int, second: int) -> int | None:
+    """A sum with those of further targets, of one figure, or of a second figure where a target lacks the first."""
     shown = [part[second] if part[first] is None else part[first] for part in parts]
-    present = [value for value in shown if value is not None]
-    return bounded(sum(present)) if present else None
+    if shown.count(None) == len(shown):
+        return held
+    return (held or 0) + sum(filter(None, shown))
+
+
+def _within(value: int | None) -> int | None:
+    return None if value is None else bounded(value)
 
 
 def _has_views(values: Values) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
-from schemas.windows import RANGES, window_totals
+from schemas.windows import RANGES, all_window_totals
 from services.aggregator import rows
 from services.aggregator.batch import Effects
 from services.aggregator.state import Key, PartitionState, PeriodKey, PostState
@@ -105,9 +105,14 @@ def _emit_channel(
     channel.forget_old(now)
     if not channel.is_held and not was_deleted:
         return  # the catalog does not hold the channel: its figures stay in the registers
-    periods = channel.channel_periods()
-    for range_name, range_ms in RANGES.items():
-        totals = window_totals(channel.window.values(), periods, range_ms, now, is_measured=channel.measured_count > 0)
+    windows = all_window_totals(
+        channel.window.values(),
+        channel.channel_periods(),
+        list(RANGES.values()),
+        now,
+        is_measured=channel.measured_count > 0,
+    )
+    for range_name, totals in zip(RANGES, windows, strict=True):
         effects.insert(rows.CHANNEL_TOTALS, rows.channel_totals_row(version, workspace_id, channel, range_name, totals))
         fields = (
             rows.channel_rollup_message(version, workspace_id, channel, range_name, totals) if channel.is_held else None

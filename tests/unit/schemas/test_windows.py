@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterable
 
-from schemas.metrics import CH_VIEWS, CHANNEL_NAMES, NO_CHANNEL_VALUES, POST_NAMES, VIEWS
-from schemas.windows import DAY, HOUR, ChannelPeriod, WindowTarget, window_totals
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.metrics import (
+    AVG_WATCH_TIME,
+    CH_VIEWS,
+    CHANNEL_NAMES,
+    IMPRESSIONS,
+    NO_CHANNEL_VALUES,
+    POST_METRICS,
+    POST_NAMES,
+    VIEWS,
+    WATCH_TIME,
+    post_engagements,
+    rated,
+)
+from schemas.windows import (
+    DAY,
+    HOUR,
+    RANGES,
+    ChannelPeriod,
+    WindowTarget,
+    WindowTotals,
+    all_window_totals,
+    window_totals,
+)
 
 # A midnight; days that are told end at it or a few days before.
 MIDNIGHT = 20_000 * DAY
@@ -90,3 +115,66 @@ def test_every_total_that_is_told_is_native() -> None:
         assert {name: shown[name] for name in told} == told
         if "likes" not in told:
             assert shown["likes"] == 34
+
+
+def _sum(told: Iterable[int | None]) -> int | None:
+    known = [value for value in told if value is not None]
+    return max(-(2**63), min(2**63 - 1, sum(known))) if known else None
+
+
+def _expected(posts: list[WindowTarget], length: int, end: int) -> WindowTotals:
+    """The totals of a window without figures of the platform's own, as the definitions say them."""
+    inside = [post.values for post in posts if end - length <= post.published_at < end]
+    values = [_sum(part[place] for part in inside) for place in range(len(POST_NAMES))]
+    if sum(part[AVG_WATCH_TIME] is not None for part in inside) > 1:
+        values[AVG_WATCH_TIME] = None
+    for place in (WATCH_TIME, AVG_WATCH_TIME):
+        value = values[place]
+        if value is not None:
+            values[place] = max(-(10**18 - 1), min(10**18 - 1, value))
+    rates = [pair for part in inside if (pair := rated(part)) is not None]
+    instants = [instant for post in posts for instant in (post.published_at, post.published_at + length)]
+    return WindowTotals(
+        source="posts",
+        start=end - length,
+        end=end,
+        values=(*values, None, None, None, None),
+        engagements=post_engagements(values),
+        engagement_rate=sum(pair[0] for pair in rates) / sum(pair[1] for pair in rates) if rates else None,
+        native=(),
+        views_or_impressions=_sum(part[IMPRESSIONS] if part[VIEWS] is None else part[VIEWS] for part in inside),
+        impressions_or_views=_sum(part[VIEWS] if part[IMPRESSIONS] is None else part[IMPRESSIONS] for part in inside),
+        valid_from=max((instant for instant in instants if end - DAY <= instant < end), default=end - DAY),
+        valid_until=min((instant for instant in instants if instant >= end), default=None),
+    )
+
+
+_FIGURE = st.none() | st.integers(0, 5) | st.integers(-(2**63), 2**63 - 1)
+_MILLIS = st.none() | st.integers(0, 5) | st.integers(-(10**18 - 1), 10**18 - 1)
+_AGE = st.sampled_from([0, 1, -1, HOUR, DAY - 1, DAY, DAY + 1, 7 * DAY, 7 * DAY + 1, 28 * DAY - 1, 28 * DAY, 29 * DAY])
+
+
+@pytest.mark.hypothesis
+@given(
+    st.lists(
+        st.builds(
+            WindowTarget,
+            _AGE.map(lambda age: MIDNIGHT - age) | st.integers(MIDNIGHT - 30 * DAY, MIDNIGHT + DAY),
+            st.tuples(*(_MILLIS if metric.is_duration else _FIGURE for metric in POST_METRICS)),
+        ),
+        max_size=24,
+    )
+)
+def test_all_windows_at_once_are_each_as_defined(posts: list[WindowTarget]) -> None:
+    lengths = list(RANGES.values())
+    found = all_window_totals(posts, [], lengths, MIDNIGHT, is_measured=True)
+    assert found == [_expected(posts, length, MIDNIGHT) for length in lengths]
+    assert found == [window_totals(posts, [], length, MIDNIGHT, is_measured=True) for length in lengths]
+
+
+def test_a_window_of_the_platform_leaves_the_posts_of_the_longer_ones_alone() -> None:
+    posts = [*POSTS, posted(MIDNIGHT - 3 * DAY, likes=2), posted(MIDNIGHT - 20 * DAY, likes=1)]
+    own = window(length=7 * DAY, likes=900, views=1)
+    found = all_window_totals(posts, [own], list(RANGES.values()), MIDNIGHT, is_measured=True)
+    assert [totals.source for totals in found] == ["posts", "channel", "posts"]
+    assert [totals.values[POST_NAMES.index("likes")] for totals in found] == [34, 900, 1037]
