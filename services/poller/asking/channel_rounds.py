@@ -24,7 +24,7 @@ from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, note, over
+from services.poller.asking.learning import Seen, answered, cut_short, found_out, learn, note, over
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.reporting import log_incidents, log_refusal
@@ -307,6 +307,7 @@ class ChannelRounds:
 
     def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, closed: Closed) -> None:
         """The budget allows no such call."""
+        cut_short(question, self._known, current.seen[question.shape], self._time.now())
         is_apps = question.call.limit_group == current.platform.facts.post_group and not closed.is_spent
         if is_apps and self.closed_until(name, self._time.now()):
             # The app's budget is closed to everybody: whose turn it is when it opens goes by who has waited.

@@ -44,19 +44,21 @@ class Seen:
     Attributes:
         is_answered: something of it was answered.
         is_split: a call about several targets was refused.
+        split_of: of how many targets the last such call was; 0 where there was none.
         refused: the last refusal.
         given: the targets that the last answer had figures of.
         is_of_targets: it refused a target that was asked for alone.
         limited: who met a limit, and was asked for again after a witness was.
     """
 
-    __slots__ = ("given", "is_answered", "is_of_targets", "is_split", "limited", "refused")
+    __slots__ = ("given", "is_answered", "is_of_targets", "is_split", "limited", "refused", "split_of")
 
     def __init__(self) -> None:
         self.given: frozenset[Subject] = frozenset()
         self.limited: set[Subject] = set()
         self.is_answered = False
         self.is_split = False
+        self.split_of = 0
         self.is_of_targets = False
         self.refused: Verdict | None = None
 
@@ -200,6 +202,8 @@ def learn(
     if not question.call.targets:
         seen.refused = verdict
     was_split, seen.is_split = seen.is_split, seen.is_split or len(question.subjects) > 1
+    if len(question.subjects) > 1:
+        seen.split_of = len(question.subjects)
     lessons = list(lessons)
     _note_given_beside(question, name, known, seen, lessons, now)
     for lesson in lessons:
@@ -282,6 +286,20 @@ def _refused(
     return known.shapes.refused(
         owner, shape, external_id, lesson.outcome, now, is_sample=seen.is_split, is_total=is_total
     )
+
+
+def cut_short(question: ChannelQuestion | SharedQuestion, known: Knowledge, seen: Seen, now: int) -> None:
+    """The budget allows no further call of a round: if parts of a refused call were left, ask for fewer from now on.
+
+    The next round would otherwise begin with the same call, be refused it, and end here again, for as long as the
+    budget has room for one call at a time.
+    """
+    if not seen.split_of:
+        return
+    keys = [plan.key for plan in question.plans]
+    for key in keys:
+        known.sizes.too_many(key, question.shape, seen.split_of, now, is_slow=True)
+    known.taught(keys)
 
 
 def separated(question: SharedQuestion, name: str, known: Knowledge, seen: Seen, verdict: Verdict, now: int) -> bool:

@@ -22,7 +22,7 @@ from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, 
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, separated
+from services.poller.asking.learning import Seen, answered, cut_short, found_out, learn, note, over, separated
 from services.poller.asking.money import Ledger
 from services.poller.asking.owners import owner_of
 from services.poller.asking.questions import SharedQuestion
@@ -164,6 +164,7 @@ class SharedRounds:
         if isinstance(found, Answer):
             self._answered(name, app, current, question, found)
         elif isinstance(found, Closed):
+            cut_short(question, self._known, current.seen[question.shape], now)
             # For a limit's sake no round begins until then, and whose turn it is goes by who has waited.
             fate = Fate.RETRY if found.is_spent else Fate.DEFERRED
             current.settle(dict.fromkeys(question.subjects, fate), found.until)

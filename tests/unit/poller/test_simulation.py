@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import count
+from typing import Any
+
 import pytest
 
 from benchmarks import poller_culprits, poller_lanes, poller_simulation
 from benchmarks.poller_world import START, Fault, World, fault_in, is_culprit, world
 from services.platforms import all_platforms
+from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Channel, Outcome, Target
 from services.runtime.clock import MILLIS_PER_DAY
 
@@ -94,3 +99,74 @@ def polled() -> poller_lanes.Simulation:
             poller_simulation.born(simulation, of, birth.number, birth.at)
         simulation.run(hour, hour + 3_600_000)
     return simulation
+
+
+BATCHES = [
+    (name, is_shared, fault)
+    for name, platform in all_platforms().items()
+    if platform.facts.post_batch_size > 1
+    for is_shared in ([False, True] if isinstance(platform, AcrossAccounts) else [False])
+    # Elsewhere a post that is refused is only left out.
+    for fault in ([Fault.FAILING, Fault.REFUSED] if name in ("x", "linkedin", "bluesky") else [Fault.FAILING])
+]
+
+
+@pytest.mark.parametrize(("name", "is_shared", "fault"), BATCHES)
+def test_a_batch_that_fails_is_taken_apart_where_the_budget_has_room_for_one_call_at_a_time(
+    name: str, is_shared: bool, fault: Fault
+) -> None:
+    """The next round began with the same batch again, for ever, and nobody else of the platform was asked for."""
+    lane = polled_one_by_one(name, is_shared, fault)
+    assert lane.late == lane.silenced == 0
+    assert lane.polls > 12 * 8
+    assert lane.calls < 2 * lane.polls
+
+
+@pytest.mark.parametrize("name", ["facebook", "instagram", "threads"])
+def test_a_metric_that_is_refused_without_its_name_is_found_where_the_budget_has_room_for_one_call_at_a_time(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = poller_culprits._meta
+    unnamed = "(#100) The value must be a valid insights metric"
+    monkeypatch.setattr(poller_culprits, "_meta", lambda code, _, subcode=None: refuse(code, unnamed, subcode))
+    lane = polled_one_by_one(name, False, Fault.REFUSED)
+    assert lane.late == lane.silenced == 0
+    assert lane.polls > 12 * 8
+    assert lane.calls < 2 * lane.polls
+
+
+def polled_one_by_one(name: str, is_shared: bool, fault: Fault) -> poller_lanes.LaneRun:
+    """A channel of twelve posts, one of which is a culprit, and another channel, for a day."""
+    interval = 10 * 60_000
+    times = [START - 20 * interval + number * interval for number in range(12)]
+    culprits = range(times[5] // 1000 * 1000 + 37, times[6], 100)
+    times[5] = next(at for at in culprits if fault_of(name, at) is fault)
+    other = times[3] + 1
+    of = World(
+        [name] * 2, [("w", "c"), ("w", "other")], array("q", sorted([*times, other])),
+        array("i", [0] * 4 + [1] + [0] * 8), has_culprits=True,
+    )  # fmt: skip
+    limits = {
+        name: tuple(limit._replace(calls=100, window_seconds=1) for limit in poller_simulation.documented()[name])
+    }
+    simulation = poller_lanes.Simulation(limits, {name} if is_shared else set(), {name}, has_culprits=True)
+    poller_simulation.loaded(simulation, of, START)
+    taken = count()
+    schedule = simulation.schedule
+    for method in ("take", "take_shared"):
+        take = getattr(schedule, method)
+
+        def bounded(name: str, now: int, take: Any = take) -> Any:
+            assert next(taken) < 5_000, "rounds go on without end"
+            return take(name, now)
+
+        setattr(schedule, method, bounded)
+    for hour in poller_simulation.hours(START, START + MILLIS_PER_DAY):
+        simulation.run(hour, hour + 3_600_000)
+    return simulation.lanes[name]
+
+
+def fault_of(name: str, at: int) -> Fault | None:
+    """What is wrong with a post that goes out then."""
+    of = World([name], [("w", "c")], array("q", [at]), array("i", [0]), has_culprits=True)
+    return fault_in(of.post(0).targets[0].external_id or "")
