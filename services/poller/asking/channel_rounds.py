@@ -289,9 +289,8 @@ class ChannelRounds:
         elif isinstance(found, Closed):
             self._closed(name, current, question, found)
         else:
-            lost_at = self._time.now()
-            current.put_off([question], lost_at)
-            current.give_up_until(lost_at)
+            current.ask_first([question])
+            current.give_up_until(self._time.now())
 
     def _unanswered(self, name: str, current: ChannelRound, question: ChannelQuestion, why: NoAnswer) -> None:
         now, seen = self._time.now(), current.seen[question.shape]
