@@ -302,7 +302,7 @@ class ChannelRounds:
             return
         learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
         current.settle(decision.fates, now)
-        current.ask_first(decision.again)
+        current.ask_instead(question, decision)
 
     def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, closed: Closed) -> None:
         """The budget allows no such call."""
@@ -384,7 +384,7 @@ class ChannelRounds:
         if retry_at is not None:
             # Refused because everything is: due again when that may be over.
             current.settle({one: Fate.RETRY for one, fate in decision.fates.items() if fate is Fate.SKIPPED}, retry_at)
-        current.ask_first(decision.again)
+        current.ask_instead(question, decision)
 
     async def _has_moved(self, name: str, question: ChannelQuestion, verdict: Verdict) -> bool:
         """Whether an account that its server calls closed lives on another server now."""

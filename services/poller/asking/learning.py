@@ -44,7 +44,7 @@ class Seen:
     Attributes:
         is_answered: something of it was answered.
         is_split: a call about several targets was refused.
-        split_of: of how many targets the last such call was; 0 where there was none.
+        split_of: of how many targets the last call was whose parts are asked for in its place; 0: there was none.
         refused: the last refusal.
         given: the targets that the last answer had figures of.
         is_of_targets: it refused a target that was asked for alone.
@@ -202,8 +202,6 @@ def learn(
     if not question.call.targets:
         seen.refused = verdict
     was_split, seen.is_split = seen.is_split, seen.is_split or len(question.subjects) > 1
-    if len(question.subjects) > 1:
-        seen.split_of = len(question.subjects)
     lessons = list(lessons)
     _note_given_beside(question, name, known, seen, lessons, now)
     for lesson in lessons:
@@ -289,10 +287,10 @@ def _refused(
 
 
 def cut_short(question: ChannelQuestion | SharedQuestion, known: Knowledge, seen: Seen, now: int) -> None:
-    """The budget allows no further call of a round: if parts of a refused call were left, ask for fewer from now on.
+    """The budget allows no further call of a round: if a call was being taken apart, ask for fewer from now on.
 
-    The next round would otherwise begin with the same call, be refused it, and end here again, for as long as the
-    budget has room for one call at a time.
+    The next round would otherwise begin with the same call, fail, and end here again, for as long as the budget has
+    room for one call at a time.
     """
     if not seen.split_of:
         return

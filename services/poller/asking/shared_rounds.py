@@ -184,7 +184,7 @@ class SharedRounds:
             return
         learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
         current.settle(decision.fates, now)
-        current.ask_first(decision.again)
+        current.ask_instead(question, decision)
 
     def _answered(
         self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, answer: Answer
@@ -216,7 +216,7 @@ class SharedRounds:
         else:
             self._learn(name, current, question, decision, verdict, now)
         current.settle(decision.fates, at)
-        current.ask_first(decision.again)
+        current.ask_instead(question, decision)
         if is_down:
             current.give_up_until(at)
 

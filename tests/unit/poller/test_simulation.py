@@ -13,6 +13,7 @@ from benchmarks.poller_world import START, Fault, World, fault_in, is_culprit, w
 from services.platforms import all_platforms
 from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Channel, Outcome, Target
+from services.poller.errors import PollerError, TimedOut, Unreachable
 from services.runtime.clock import MILLIS_PER_DAY
 
 SIZE = {"posts": 10_000, "channels": 200, "days": 2}
@@ -117,6 +118,28 @@ def test_a_batch_that_fails_is_taken_apart_where_the_budget_has_room_for_one_cal
 ) -> None:
     """The next round began with the same batch again, for ever, and nobody else of the platform was asked for."""
     lane = polled_one_by_one(name, is_shared, fault)
+    assert lane.late == lane.silenced == 0
+    assert lane.polls > 12 * 8
+    assert lane.calls < 2 * lane.polls
+
+
+@pytest.mark.parametrize("error", [Unreachable, TimedOut])
+@pytest.mark.parametrize(
+    ("name", "is_shared"), [(name, is_shared) for name, is_shared, fault in BATCHES if fault is Fault.FAILING]
+)
+def test_so_is_a_batch_that_is_never_answered(
+    name: str, is_shared: bool, error: type[PollerError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = poller_culprits.Server.fetch
+
+    async def fetch(self: poller_culprits.Server, *asked: Any) -> Any:
+        reply = await answered(self, *asked)
+        if reply is poller_culprits._FAILED:
+            raise error("no answer")
+        return reply
+
+    monkeypatch.setattr(poller_culprits.Server, "fetch", fetch)
+    lane = polled_one_by_one(name, is_shared, Fault.FAILING)
     assert lane.late == lane.silenced == 0
     assert lane.polls > 12 * 8
     assert lane.calls < 2 * lane.polls
