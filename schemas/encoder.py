@@ -21,7 +21,6 @@ Encode = Callable[[Sequence[Any]], bytes]
 _DOUBLE = struct.Struct("<d").pack
 _SMALL = 16_384
 _STRINGS_MAX = 200_000
-_FIGURES_MAX = 100_000
 
 
 class UnsupportedSchemaError(ValueError):
@@ -48,28 +47,8 @@ def _long(value: int) -> bytes:
 
 
 _LONGS = {value: _long(value) for value in range(-1, _SMALL)}
-
-
-class _NullableLongs(dict[int | None, bytes]):
-    """Encoded figures, kept for reuse: a snapshot, its post's totals and their parts have the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._begin()
-
-    def _begin(self) -> None:
-        self.update((value, b"\x02" + encoded) for value, encoded in _LONGS.items())
-        self[None] = b"\x00"
-
-    def __missing__(self, value: int) -> bytes:
-        if len(self) >= _FIGURES_MAX:
-            self.clear()
-            self._begin()
-        made = self[value] = b"\x02" + _long(value)
-        return made
-
-
-_NULLABLE_LONGS = _NullableLongs()
+_NULLABLE_LONGS: dict[int | None, bytes] = {value: b"\x02" + encoded for value, encoded in _LONGS.items()}
+_NULLABLE_LONGS[None] = b"\x00"
 
 
 class _Repeated(dict[int, bytes]):
@@ -109,7 +88,7 @@ def _decimal(unscaled: int) -> bytes:
 class _Compiler:
     def __init__(self) -> None:
         self.names: dict[str, Any] = {
-            "NULLABLE_LONGS": _NULLABLE_LONGS,
+            "NULLABLE_LONGS": _NULLABLE_LONGS.get,
             "long_": _long,
             "double": _DOUBLE,
             "bytes_": _bytes,
@@ -158,7 +137,7 @@ class _Compiler:
         if kind in ("int", "long") and isinstance(branch, dict):
             return f"(b'\\x00' if {value} is None else b'\\x02' + {self.expression(branch, value)})"
         if kind in ("int", "long"):
-            return f"NULLABLE_LONGS[{value}]"
+            return f"(NULLABLE_LONGS({value}) or b'\\x02' + long_({value}))"
         if kind == "string":
             strings = self.name(_Strings(b"\x02"))
             return f"(b'\\x00' if {value} is None else {strings}[{value}])"

@@ -86,7 +86,7 @@ PURE = {
     "services.poller.asking.decide", "services.poller.asking.doubts", "services.poller.asking.identifiers",
     "services.poller.asking.incidents",
     "services.poller.asking.knowledge", "services.poller.asking.learning", "services.poller.asking.money",
-    "services.poller.asking.owners", "services.poller.asking.questions",
+    "services.poller.asking.owners", "services.poller.asking.parts", "services.poller.asking.questions",
     "services.poller.asking.refusals", "services.poller.asking.refused_shapes", "services.poller.asking.renewals",
     "services.poller.asking.round",
     "services.poller.asking.searches", "services.poller.asking.shapes", "services.poller.asking.sizes",

@@ -59,7 +59,7 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
     if known.culprits:
         together = _apart(question, name, known, now, found, is_scheduled=is_scheduled)
     rest = [question] if len(together) == len(question.subjects) else question.only(together, now)
-    for other in rest:
+    for other in [part for one in rest for part in _in_parts(one, name, known, now)]:
         first, later = with_witness(other, name, known, now) if is_scheduled and known.may_doubt else ([other], [])
         for one in first:
             for part in _sized(one, known, now):
@@ -160,6 +160,32 @@ def _of_channel(question: Asked, known: Knowledge, now: int) -> Arranged[Asked]:
     if smaller is None:
         return Arranged(settled={subject: Settled(Fate.SKIPPED)})
     return Arranged([smaller.arranged()])
+
+
+def put_off_part(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge) -> None:
+    """The budget allows no such call: part of a batch that fails stays a part."""
+    if question.is_part:
+        known.parts.put_off(owner_of(question, name), question.shape, question.subjects)
+
+
+def _in_parts(question: Asked, name: str, known: Knowledge, now: int) -> list[Asked]:
+    """A question without what was put off as parts of a batch that fails, and before it these parts, smallest first."""
+    if not known.parts:
+        return [question]
+    owner, shape, rest = owner_of(question, name), question.shape, list[int]()
+    by_size: dict[int, list[int]] = {}
+    for position, subject in enumerate(question.subjects):
+        size = known.parts.size(owner, shape, subject)
+        (rest if size is None else by_size.setdefault(size, [])).append(position)
+    if not by_size:
+        return [question]
+    parts = [
+        part.as_part()
+        for size, positions in sorted(by_size.items())
+        for begin in range(0, len(positions), size)
+        for part in question.only(positions[begin : begin + size], now)
+    ]
+    return [*parts, *question.only(rest, now)] if rest else parts
 
 
 def _sized(question: Asked, known: Knowledge, now: int) -> list[Asked]:

@@ -16,7 +16,7 @@ from schemas.events import Origin, PlatformRaw
 from services.platforms.abilities import OwnersFigures, has
 from services.platforms.base import Call, Outcome, Platform, Verdict
 from services.poller.asking.affording import affordable, affordable_calls
-from services.poller.asking.arranging import arranged
+from services.poller.asking.arranging import arranged, put_off_part
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
 from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, unanswered
@@ -24,7 +24,7 @@ from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, cut_short, found_out, learn, note, over
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.reporting import log_incidents, log_refusal
@@ -302,11 +302,11 @@ class ChannelRounds:
             return
         learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
         current.settle(decision.fates, now)
-        current.ask_instead(question, decision)
+        current.ask_first(decision.again)
 
     def _closed(self, name: str, current: ChannelRound, question: ChannelQuestion, closed: Closed) -> None:
         """The budget allows no such call."""
-        cut_short(question, self._known, current.seen[question.shape], self._time.now())
+        put_off_part(question, name, self._known)
         is_apps = question.call.limit_group == current.platform.facts.post_group and not closed.is_spent
         if is_apps and self.closed_until(name, self._time.now()):
             # The app's budget is closed to everybody: whose turn it is when it opens goes by who has waited.
@@ -384,7 +384,7 @@ class ChannelRounds:
         if retry_at is not None:
             # Refused because everything is: due again when that may be over.
             current.settle({one: Fate.RETRY for one, fate in decision.fates.items() if fate is Fate.SKIPPED}, retry_at)
-        current.ask_instead(question, decision)
+        current.ask_first(decision.again)
 
     async def _has_moved(self, name: str, question: ChannelQuestion, verdict: Verdict) -> bool:
         """Whether an account that its server calls closed lives on another server now."""

@@ -205,7 +205,7 @@ def decide(
 
 def _refused_together(question: SharedQuestion, *, was_answered: bool) -> Decision[SharedQuestion]:
     """Something of one channel makes the platform refuse the batch: find out which, and let that one go alone."""
-    again = question.by_channel(was_answered=was_answered)
+    again = [part.as_part() for part in question.by_channel(was_answered=was_answered)]
     return Decision({}, again) if again else Decision(_all(question, Fate.RETRY), consequence=Separate())
 
 
@@ -314,7 +314,7 @@ def _split(question: Asked, now: int, *, was_answered: bool) -> list[Asked]:
         last = count - 1
         parts = ([last], range(last // 2), range(last // 2, last))
         again = [other for part in parts for other in question.only(part, now)]
-    return again if _count(again) == count else []
+    return [part.as_part() for part in again] if _count(again) == count else []
 
 
 def unanswered(why: NoAnswer) -> Verdict:

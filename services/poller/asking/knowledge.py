@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from services.poller.asking.culprits import Culprits
 from services.poller.asking.doubts import Doubts
 from services.poller.asking.incidents import Incidents
+from services.poller.asking.parts import Parts
 from services.poller.asking.refusals import Refusals
 from services.poller.asking.refused_shapes import RefusedShapes
 from services.poller.asking.searches import Searches
@@ -35,6 +36,7 @@ class Knowledge:
     Attributes:
         doubts: what failed without a reason.
         limited: what met a limit.
+        parts: what was put off while a batch that fails was taken apart.
         refused_tokens: channels whose token is refused for one target as for another.
     """
 
@@ -47,6 +49,7 @@ class Knowledge:
         self.incidents = Incidents(channels_of, speed)
         self.doubts = Doubts()
         self.limited = Doubts()
+        self.parts = Parts()
         self.refused_tokens: set[ChannelKey] = set()
         # Of these channels something was learned: the parts are looked through for no other.
         self._taught: OrderedDict[ChannelKey, None] = OrderedDict()
@@ -56,7 +59,7 @@ class Knowledge:
         """Whether nothing is known, so that everything is asked as it is."""
         return not (
             self.culprits or self.refusals or self.searches or self.shapes or self.sizes or self.incidents
-            or self.may_doubt
+            or self.may_doubt or self.parts
         )  # fmt: skip
 
     @property
@@ -95,8 +98,8 @@ class Knowledge:
 
     def forget_channel(self, key: ChannelKey) -> bool:
         """A channel is connected anew: forget what was refused of it; returns whether anything was known."""
-        for doubts in (self.doubts, self.limited):
-            doubts.forget_channel(key)
+        for memory in (self.doubts, self.limited, self.parts):
+            memory.forget_channel(key)
         self.refused_tokens.discard(key)
         if key not in self._taught:
             return False

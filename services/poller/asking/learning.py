@@ -44,21 +44,19 @@ class Seen:
     Attributes:
         is_answered: something of it was answered.
         is_split: a call about several targets was refused.
-        split_of: of how many targets the last call was whose parts are asked for in its place; 0: there was none.
         refused: the last refusal.
         given: the targets that the last answer had figures of.
         is_of_targets: it refused a target that was asked for alone.
         limited: who met a limit, and was asked for again after a witness was.
     """
 
-    __slots__ = ("given", "is_answered", "is_of_targets", "is_split", "limited", "refused", "split_of")
+    __slots__ = ("given", "is_answered", "is_of_targets", "is_split", "limited", "refused")
 
     def __init__(self) -> None:
         self.given: frozenset[Subject] = frozenset()
         self.limited: set[Subject] = set()
         self.is_answered = False
         self.is_split = False
-        self.split_of = 0
         self.is_of_targets = False
         self.refused: Verdict | None = None
 
@@ -172,9 +170,10 @@ def note(
         known.limited.failed(owner, shape, list(waiting), again_at)
     elif verdict.outcome in LIMITS and not decision.fates:
         known.limited.failed(owner, shape, question.subjects, again_at)
-    for doubts in (known.doubts, known.limited):
-        if doubts:
-            doubts.settled(owner, shape, decision.fates.keys() - waiting - set(down))
+    settled = decision.fates.keys() - waiting - set(down)
+    for memory in (known.doubts, known.limited, known.parts):
+        if memory:
+            memory.settled(owner, shape, settled)
     if down:
         known.doubts.failed(owner, shape, down, again_at)
 
@@ -284,20 +283,6 @@ def _refused(
     return known.shapes.refused(
         owner, shape, external_id, lesson.outcome, now, is_sample=seen.is_split, is_total=is_total
     )
-
-
-def cut_short(question: ChannelQuestion | SharedQuestion, known: Knowledge, seen: Seen, now: int) -> None:
-    """The budget allows no further call of a round: if a call was being taken apart, ask for fewer from now on.
-
-    The next round would otherwise begin with the same call, fail, and end here again, for as long as the budget has
-    room for one call at a time.
-    """
-    if not seen.split_of:
-        return
-    keys = [plan.key for plan in question.plans]
-    for key in keys:
-        known.sizes.too_many(key, question.shape, seen.split_of, now, is_slow=True)
-    known.taught(keys)
 
 
 def separated(question: SharedQuestion, name: str, known: Knowledge, seen: Seen, verdict: Verdict, now: int) -> bool:

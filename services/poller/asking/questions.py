@@ -49,6 +49,7 @@ class ChannelQuestion:
 
     Attributes:
         is_arranged: it is what may be asked now, as far as is known (`arranging.py`).
+        is_part: it is part of a question that failed.
     """
 
     platform: Platform
@@ -56,6 +57,7 @@ class ChannelQuestion:
     channel: Channel
     call: Call
     is_arranged: bool = False
+    is_part: bool = False
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -117,6 +119,10 @@ class ChannelQuestion:
         """The same, to be asked as it is."""
         return self if self.is_arranged else replace(self, is_arranged=True)
 
+    def as_part(self) -> ChannelQuestion:
+        """The same, as part of a question that failed."""
+        return self if self.is_part else replace(self, is_part=True)
+
     def _anew(self, calls: Sequence[Call]) -> list[ChannelQuestion]:
         return [replace(self, call=call, is_arranged=False) for call in calls]
 
@@ -131,9 +137,10 @@ class SharedQuestion:
 
     Attributes:
         is_arranged: it is what may be asked now, as far as is known (`arranging.py`).
+        is_part: it is part of a question that failed.
     """
 
-    __slots__ = ("_asked", "_left_out", "_platform", "call", "is_arranged")
+    __slots__ = ("_asked", "_left_out", "_platform", "call", "is_arranged", "is_part")
 
     def __init__(
         self,
@@ -142,11 +149,13 @@ class SharedQuestion:
         left_out: Collection[str] = (),
         *,
         is_arranged: bool = False,
+        is_part: bool = False,
     ) -> None:
         self._platform = platform
         self._asked = asked
         self._left_out = left_out
         self.is_arranged = is_arranged
+        self.is_part = is_part
         self.call = self._call([target for _, target in asked])
 
     @property
@@ -214,7 +223,7 @@ class SharedQuestion:
     def without(self, channels: Collection[ChannelKey]) -> list[SharedQuestion]:
         """The same about all channels but these; [] when none is left."""
         left = [one for one in self._asked if one[0].key not in channels]
-        return [SharedQuestion(self._platform, left, self._left_out)] if left else []
+        return [SharedQuestion(self._platform, left, self._left_out, is_part=self.is_part)] if left else []
 
     def without_metrics(self, metrics: Collection[str]) -> SharedQuestion | None:
         """The same without some metrics; None where nothing is left to ask for."""
@@ -222,7 +231,7 @@ class SharedQuestion:
         if smaller is None or smaller is self.call:
             return None if smaller is None else self
         left_out = frozenset(self._left_out) | frozenset(metrics)
-        return SharedQuestion(self._platform, self._asked, left_out, is_arranged=self.is_arranged)
+        return SharedQuestion(self._platform, self._asked, left_out, is_arranged=self.is_arranged, is_part=self.is_part)
 
     def metric_halves(self) -> list[SharedQuestion]:
         """The same with half of the metrics each; [] when there are fewer than two."""
@@ -235,14 +244,18 @@ class SharedQuestion:
         """The same, to be asked as it is."""
         if self.is_arranged:
             return self
-        return SharedQuestion(self._platform, self._asked, self._left_out, is_arranged=True)
+        return SharedQuestion(self._platform, self._asked, self._left_out, is_arranged=True, is_part=self.is_part)
+
+    def as_part(self) -> SharedQuestion:
+        """The same, as part of a question that failed."""
+        return SharedQuestion(self._platform, self._asked, self._left_out, is_arranged=self.is_arranged, is_part=True)
 
     def _call(self, targets: Sequence[Target]) -> Call:
         (call,) = self._platform.app_post_calls(targets)
         return (without_metrics(call, self._left_out) or call) if self._left_out else call
 
     def _about(self, asked: Sequence[tuple[Plan, Target]]) -> SharedQuestion:
-        return SharedQuestion(self._platform, asked)
+        return SharedQuestion(self._platform, asked, is_part=self.is_part)
 
 
 Question = ChannelQuestion | SharedQuestion

@@ -14,7 +14,6 @@ from schemas.events import Origin, PlatformRaw
 from services.platforms.abilities import HostedByToken, has
 from services.platforms.base import Call, Channel, Platform, Verdict
 from services.poller.asking.access import Access
-from services.poller.asking.decide import Decision
 from services.poller.asking.learning import Seen
 from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, Subject
 from services.poller.connections.tokens import Credentials
@@ -43,12 +42,6 @@ class Round(Generic[Asked]):
     def ask_first(self, questions: Sequence[Asked]) -> None:
         """Ask these before what is pending, in their order."""
         self.pending.extendleft(reversed(questions))
-
-    def ask_instead(self, question: Asked, decision: Decision[Asked]) -> None:
-        """Ask first what follows from what came of a question."""
-        if decision.again and not decision.fates and len(question.subjects) > 1:
-            self.seen[question.shape].split_of = len(question.subjects)
-        self.ask_first(decision.again)
 
     def settle(self, fates: Mapping[Subject, Fate], at: int) -> None:
         """Note what became of subjects; figures from any call outweigh what became of the others.

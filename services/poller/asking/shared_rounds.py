@@ -15,14 +15,14 @@ from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Outcome, Platform, Target, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.affording import affordable
-from services.poller.asking.arranging import arranged
+from services.poller.asking.arranging import arranged, put_off_part
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, Uniform, patience
 from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, Separate, unanswered
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, cut_short, found_out, learn, note, over, separated
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, separated
 from services.poller.asking.money import Ledger
 from services.poller.asking.owners import owner_of
 from services.poller.asking.questions import SharedQuestion
@@ -164,7 +164,7 @@ class SharedRounds:
         if isinstance(found, Answer):
             self._answered(name, app, current, question, found)
         elif isinstance(found, Closed):
-            cut_short(question, self._known, current.seen[question.shape], now)
+            put_off_part(question, name, self._known)
             # For a limit's sake no round begins until then, and whose turn it is goes by who has waited.
             fate = Fate.RETRY if found.is_spent else Fate.DEFERRED
             current.settle(dict.fromkeys(question.subjects, fate), found.until)
@@ -184,7 +184,7 @@ class SharedRounds:
             return
         learn(question, name, self._known, Seen(), decision.lessons, meaning.verdict, now)
         current.settle(decision.fates, now)
-        current.ask_instead(question, decision)
+        current.ask_first(decision.again)
 
     def _answered(
         self, name: str, app: App, current: Round[SharedQuestion], question: SharedQuestion, answer: Answer
@@ -216,7 +216,7 @@ class SharedRounds:
         else:
             self._learn(name, current, question, decision, verdict, now)
         current.settle(decision.fates, at)
-        current.ask_instead(question, decision)
+        current.ask_first(decision.again)
         if is_down:
             current.give_up_until(at)
 

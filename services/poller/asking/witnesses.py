@@ -49,6 +49,9 @@ def with_witness(question: Asked, name: str, known: Knowledge, now: int) -> tupl
         if fresh and len(fresh) < len(times):
             doubtful = [position for position, count in enumerate(times) if count]
             first, later = question.only(fresh, now), question.only(doubtful, now)
+            if doubts is known.doubts:
+                # What failed comes last; but if the budget ends the round before, it comes first in the next one.
+                later = [one.as_part() for one in later]
             return (first, later) if _count(first) + _count(later) == len(times) else ([question], [])
     if not all(times):
         return [question], []
