@@ -17,6 +17,7 @@ from services.poller.asking.owners import kinds_of, owner_of
 from services.poller.asking.questions import CHANNEL, Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.refusals import Kind
 from services.poller.asking.refused_shapes import WAITS, Turn
+from services.poller.asking.smaller import metrics_of
 from services.poller.asking.witnesses import waits_until, with_witness
 from services.poller.keys import ChannelKey
 from services.poller.schedule.batch import Fate, Settled
@@ -53,7 +54,7 @@ def arranged(question: Asked, name: str, known: Knowledge, now: int, *, is_sched
         if waits:
             return Arranged(settled=dict.fromkeys(question.subjects, Settled(Fate.RETRY, waits)))
     if not question.call.targets:
-        return _of_channel(question, known, now)
+        return _of_channel(question, name, known, now)
     found: Arranged[Asked] = Arranged()
     together = list(range(len(question.subjects)))
     if known.culprits:
@@ -152,40 +153,58 @@ def _targets(question: Asked) -> Sequence[tuple[Subject, Target]]:
     return list(zip(question.subjects, question.call.targets, strict=True))
 
 
-def _of_channel(question: Asked, known: Knowledge, now: int) -> Arranged[Asked]:
+def _of_channel(question: Asked, name: str, known: Knowledge, now: int) -> Arranged[Asked]:
     """A channel's own figures."""
     (subject,) = question.subjects or (Subject(question.plans[0].key, CHANNEL),)
     left_out = known.refusals.of_channel(subject.channel, question.shape, now)
     smaller = question.without_metrics(left_out) if left_out else question
     if smaller is None:
         return Arranged(settled={subject: Settled(Fate.SKIPPED)})
-    return Arranged([smaller.arranged()])
+    return Arranged([part.arranged() for part in _in_metrics(smaller, name, known)])
 
 
 def put_off_part(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge) -> None:
-    """The budget allows no such call: part of a batch that fails stays a part."""
+    """The budget allows no such call: part of a question that fails stays a part."""
     if question.is_part:
-        known.parts.put_off(owner_of(question, name), question.shape, question.subjects)
+        lone = metrics_of(question.call) if len(question.subjects) == 1 else ()
+        known.parts.put_off(owner_of(question, name), question.shape, question.subjects, lone)
 
 
 def _in_parts(question: Asked, name: str, known: Knowledge, now: int) -> list[Asked]:
     """A question without what was put off as parts of a batch that fails, and before it these parts, smallest first."""
     if not known.parts:
         return [question]
-    owner, shape, rest = owner_of(question, name), question.shape, list[int]()
+    owner, shape = owner_of(question, name), question.shape
+    rest: list[int] = []
     by_size: dict[int, list[int]] = {}
     for position, subject in enumerate(question.subjects):
         size = known.parts.size(owner, shape, subject)
         (rest if size is None else by_size.setdefault(size, [])).append(position)
     if not by_size:
         return [question]
-    parts = [
+    targets_apart: list[Asked] = [
         part.as_part()
         for size, positions in sorted(by_size.items())
         for begin in range(0, len(positions), size)
         for part in question.only(positions[begin : begin + size], now)
     ]
-    return [*parts, *question.only(rest, now)] if rest else parts
+    found: list[Asked] = [smaller for part in targets_apart for smaller in _in_metrics(part, name, known)]
+    return found + question.only(rest, now) if rest else found
+
+
+def _in_metrics(question: Asked, name: str, known: Knowledge) -> list[Asked]:
+    """A question about one subject, with the metrics together that were put off together."""
+    if len(question.subjects) != 1 or not known.parts:
+        return [question]
+    owner, shape, (subject,) = owner_of(question, name), question.shape, question.subjects
+    asked: list[Asked] = []
+    names = metrics_of(question.call)
+    for metrics in known.parts.metrics(owner, shape, subject):
+        known.parts.asked(owner, shape, subject, metrics)
+        smaller = question.without_metrics([one for one in names if one not in metrics])
+        if smaller is not None:
+            asked.append(smaller.as_part())
+    return asked or [question]
 
 
 def _sized(question: Asked, known: Knowledge, now: int) -> list[Asked]:

@@ -1,7 +1,8 @@
-"""Remembers in which parts a batch that fails was being asked for when the budget ended the round; pure.
+"""Remembers in which parts a question that fails was being asked when the budget ended the round; pure.
 
-The next round would otherwise ask for the same batch again, see it fail, and end before any of its parts is asked for:
-where the budget has room for one call at a time, it would do so for ever, in place of everybody else's posts.
+The next round would otherwise ask for the same targets, or the same metrics, together again, see that fail, and end
+before any part is asked for: where the budget has room for one call at a time, it would do so for ever, in place of
+everybody else's posts.
 """
 
 from __future__ import annotations
@@ -15,36 +16,63 @@ from services.poller.keys import ChannelKey
 MOST_PUT_OFF = 50_000
 
 
+class _Part:
+    __slots__ = ("metrics", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.metrics: dict[tuple[str, ...], None] = {}
+
+
 class Parts:
-    """The number of targets in each subject's part, by whose refusals it would meet (`owner_of`), and shape.
+    """What was put off, by whose refusals it would meet (`owner_of`), shape and subject.
 
     Forgotten as soon as it is known what becomes of the subject; of too many, those that were put off first.
     """
 
     def __init__(self, most: int = MOST_PUT_OFF) -> None:
         self._most = most
-        self._sizes: OrderedDict[tuple[ChannelKey, str, Subject], int] = OrderedDict()
+        self._known: OrderedDict[tuple[ChannelKey, str, Subject], _Part] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self._known)
 
-    def put_off(self, owner: ChannelKey, shape: str, subjects: Sequence[Subject]) -> None:
-        """These are to be asked for together, and with no others."""
+    def put_off(self, owner: ChannelKey, shape: str, subjects: Sequence[Subject], metrics: Sequence[str] = ()) -> None:
+        """These are to be asked for together, and with no others.
+
+        Args:
+            metrics: of a lone subject, those that are to be asked for together; others of it may be put off, too.
+        """
         for subject in subjects:
-            self._sizes[owner, shape, subject] = len(subjects)
-        while len(self._sizes) > self._most:
-            self._sizes.popitem(last=False)
+            part = self._known.setdefault((owner, shape, subject), _Part(len(subjects)))
+            part.size = len(subjects)
+            if metrics:
+                part.metrics[tuple(metrics)] = None
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
 
     def size(self, owner: ChannelKey, shape: str, subject: Subject) -> int | None:
         """With how many at most a subject is asked for, itself counted; None where nothing was put off."""
-        return self._sizes.get((owner, shape, subject))
+        part = self._known.get((owner, shape, subject))
+        return None if part is None else part.size
+
+    def metrics(self, owner: ChannelKey, shape: str, subject: Subject) -> list[tuple[str, ...]]:
+        """What is to be asked together of a subject; [] where all of its metrics are."""
+        part = self._known.get((owner, shape, subject))
+        return [] if part is None else list(part.metrics)
+
+    def asked(self, owner: ChannelKey, shape: str, subject: Subject, metrics: Sequence[str]) -> None:
+        """Some metrics of a subject were asked for: what follows is put off anew, if it must be."""
+        part = self._known.get((owner, shape, subject))
+        if part is not None:
+            part.metrics.pop(tuple(metrics), None)
 
     def settled(self, owner: ChannelKey, shape: str, subjects: Iterable[Subject]) -> None:
         """Of these it is known now what becomes of them."""
         for subject in subjects:
-            self._sizes.pop((owner, shape, subject), None)
+            self._known.pop((owner, shape, subject), None)
 
     def forget_channel(self, key: ChannelKey) -> None:
         """A channel is connected anew."""
-        for held in [one for one in self._sizes if one[2].channel == key]:
-            del self._sizes[held]
+        for held in [one for one in self._known if one[2].channel == key]:
+            del self._known[held]

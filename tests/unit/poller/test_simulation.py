@@ -148,6 +148,21 @@ def test_so_is_a_batch_that_is_never_answered(
     check_apart(polled_one_by_one(name, is_shared, Fault.FAILING, ROOMS[room]), well)
 
 
+@pytest.mark.parametrize("name", ["facebook", "instagram", "threads"])
+def test_a_metric_that_is_refused_without_its_name_is_found_over_several_rounds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = poller_culprits._meta
+    unnamed = "(#100) The value must be a valid insights metric"
+    monkeypatch.setattr(poller_culprits, "_meta", lambda code, _, subcode=None: refuse(code, unnamed, subcode))
+    room = ROOMS["one call at a time"]
+    # It is tried again after a day.
+    found = polled_one_by_one(name, False, Fault.REFUSED, room, hours=24)
+    check_apart(found, polled_one_by_one(name, False, None, room, hours=24))
+    assert found.rounds is not None
+    assert found.rounds.known.refusals
+
+
 def check_apart(found: poller_lanes.Simulation, well: poller_lanes.Simulation) -> None:
     """All but the culprit have their figures, where there is room as often as without a culprit; no part is left."""
     (lane,), (calm,) = found.lanes.values(), well.lanes.values()
@@ -168,9 +183,9 @@ def check_apart(found: poller_lanes.Simulation, well: poller_lanes.Simulation) -
 
 
 def polled_one_by_one(
-    name: str, is_shared: bool, fault: Fault | None, room: tuple[int, int]
+    name: str, is_shared: bool, fault: Fault | None, room: tuple[int, int], hours: int = 36
 ) -> poller_lanes.Simulation:
-    """A channel of twelve posts, one of which may be a culprit, and another channel, for a day and a half.
+    """A channel of twelve posts, one of which may be a culprit, and another channel, for some hours.
 
     Args:
         room: calls, and in how many seconds.
@@ -200,6 +215,8 @@ def polled_one_by_one(
         documented.get(group, Limit(group, 0, 0))._replace(calls=count_, window_seconds=seconds) for group in groups
     )
     simulation = poller_lanes.Simulation({name: limits}, {name} if is_shared else set(), {name}, has_culprits=True)
+    # In this simulation a channel's own calls are all made at one instant, for which there is no room.
+    simulation.lanes[name]._channel_groups = []
     poller_simulation.loaded(simulation, of, START)
     taken = count()
     schedule = simulation.schedule
@@ -211,7 +228,7 @@ def polled_one_by_one(
             return take(name, now)
 
         setattr(schedule, method, bounded)
-    for hour in poller_simulation.hours(START, START + 3 * MILLIS_PER_DAY // 2):
+    for hour in poller_simulation.hours(START, START + hours * 3_600_000):
         simulation.run(hour, hour + 3_600_000)
     return simulation
 
