@@ -22,7 +22,7 @@ UNKNOWN_SECONDS = 30.0
 # The registry answers in some milliseconds.
 LOOKUPS_AT_ONCE = 20
 LOOKUPS_PER_SECOND = 2.0
-# A list of a subject's ids is this old at most; a registry that is slow is asked for a tenth of the time.
+# A subject's ids are listed anew after this time; a registry that is slow is asked for a tenth of the time.
 LIST_SECONDS = 0.1
 _LIST_SHARE = 0.1
 # How long a registry that did not answer is left alone, since each attempt takes the whole time-out.
@@ -58,6 +58,8 @@ class Writers(Generic[Schema]):
         self._clock = clock
         self._list_ids = list_ids
         self._listed: Collection[int] = ()
+        # Listed, and yet of no use: not looked up again until the list is another.
+        self._useless: set[int] = set()
         self._list_again_at = clock()
         self._known: OrderedDict[int, Schema] = OrderedDict()
         self._unknown: OrderedDict[int, tuple[float, str]] = OrderedDict()
@@ -87,6 +89,8 @@ class Writers(Generic[Schema]):
         except (KeyError, UnknownSchema) as error:
             why = str(error.args[0]) if error.args else "the registry has no such schema"
             with self._lock:
+                if schema_id in self._listed:
+                    self._useless.add(schema_id)
                 self._unknown[schema_id] = (self._clock() + UNKNOWN_SECONDS, why)
                 while len(self._unknown) > UNKNOWN_MAX:
                     self._unknown.popitem(last=False)
@@ -124,13 +128,16 @@ class Writers(Generic[Schema]):
             if asked_at >= self._list_again_at:
                 self._raise_while_away(asked_at)
                 try:
-                    self._listed = self._list_ids()
+                    listed = self._list_ids()
                 except Exception as error:
                     self._away = (self._clock() + AWAY_SECONDS, error)
                     raise
+                if listed != self._listed:
+                    self._listed = listed
+                    self._useless.clear()
                 now = self._clock()
                 self._list_again_at = now + max(LIST_SECONDS, (now - asked_at) / _LIST_SHARE)
-            return schema_id in self._listed
+            return schema_id in self._listed and schema_id not in self._useless
 
     def _raise_while_away(self, now: float) -> None:
         if self._away is not None and self._away[0] > now:

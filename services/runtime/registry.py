@@ -112,18 +112,28 @@ class Registry:
             RegistryUnavailable: the registry does not answer.
         """
         subject = f"{self._kafka.topic(topic)}-value"
+        numbers = self._found(lambda: self._client.get_versions(subject)) or []
+        for number in numbers:
+            if (subject, number) not in self._ids:
+                version = self._found(partial(self._client.get_version, subject, number))
+                if version is not None:
+                    self._ids[subject, number] = int(version.schema_id or 0)
+        return frozenset(self._ids[subject, number] for number in numbers if (subject, number) in self._ids)
+
+    def _found(self, call: Callable[[], Made]) -> Made | None:
+        """What the registry answers; None where it has no such thing.
+
+        Raises:
+            RegistryUnavailable: the registry does not answer.
+        """
         try:
-            numbers = self._client.get_versions(subject)
-            for number in numbers:
-                if (subject, number) not in self._ids:
-                    self._ids[subject, number] = int(self._client.get_version(subject, number).schema_id or 0)
+            return call()
         except SchemaRegistryError as error:
             if error.http_status_code == 404:
-                return frozenset()
+                return None
             raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
         except Exception as error:  # the client lets its HTTP library's errors through
             raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
-        return frozenset(self._ids[subject, number] for number in numbers)
 
     def fetch_schema(self, schema_id: int) -> str:
         """The Avro schema with an id, as JSON text.
@@ -148,6 +158,7 @@ class Registry:
 
     def codec(self, topic: str) -> Codec[Any]:
         """A codec of a topic with typed events, which can encode and decode."""
+        self.ids(topic)  # later lists ask for new versions alone
         return codec(
             topic,
             schema_id=self.schema_id(topic),
@@ -157,6 +168,7 @@ class Registry:
 
     def record_codec(self, topic: str) -> RecordCodec:
         """A codec of a topic that is written as plain records."""
+        self.ids(topic)
         return RecordCodec(
             topic,
             schema_id=self.schema_id(topic),

@@ -79,6 +79,26 @@ def test_a_new_schema_is_found_amid_a_flood_of_invented_ids() -> None:
     assert held.get(2999) == held.get(3000) == "a schema"
 
 
+def test_a_listed_schema_that_is_of_no_use_is_loaded_once() -> None:
+    registry, clock = Registry({1: "ours"}), Clock()
+
+    def load(schema_id: int) -> str:
+        registry.asked.append(schema_id)
+        raise UnknownSchema("it is no Avro")
+
+    held = Writers(load, clock, list_ids=lambda: [*registry.known])
+    for _ in range(1_000):
+        clock.now += 0.01
+        with pytest.raises(UnknownSchema, match="no Avro"):
+            held.get(1)
+    assert len(registry.asked) <= 3
+    registry.known[2] = "another"
+    clock.now += writers.LIST_SECONDS
+    with pytest.raises(UnknownSchema):
+        held.get(1)
+    assert len(registry.asked) <= 4
+
+
 def test_a_slow_registry_is_asked_for_its_list_a_tenth_of_the_time() -> None:
     registry, clock = Registry({}), Clock()
 
