@@ -270,7 +270,7 @@ class PostSums(NamedTuple):
             return self
         engaged, shown = _rated_sums(parts)
         return PostSums(
-            _plain_sums([self.values, *parts] if len(parts) < _MANY_PARTS else [self.values, _plain_sums(parts)]),
+            _plain_sums([self.values, _plain_sums(parts)]),
             self.means + len([part for part in parts if part[AVG_WATCH_TIME] is not None]),
             self.engaged + engaged,
             self.shown + shown,

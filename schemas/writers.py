@@ -129,7 +129,7 @@ class Writers(Generic[Schema]):
                 self._raise_while_away(asked_at)
                 try:
                     listed = self._list_ids()
-                except Exception as error:
+                except Exception as error:  # raised again: whatever it is, the registry does not answer
                     self._away = (self._clock() + AWAY_SECONDS, error)
                     raise
                 if listed != self._listed:

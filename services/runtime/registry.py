@@ -92,16 +92,12 @@ class Registry:
             RegistryUnavailable: the registry does not answer.
         """
         subject = f"{self._kafka.topic(topic)}-value"
-        try:
-            found = [self._client.get_version(subject, number) for number in self._client.get_versions(subject)]
-        except SchemaRegistryError as error:
-            if error.http_status_code == 404:
-                return []
-            raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
-        except Exception as error:  # the client lets its HTTP library's errors through
-            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        numbers = self._found(partial(self._client.get_versions, subject)) or []
+        found = [self._found(partial(self._client.get_version, subject, number)) for number in numbers]
         held = [
-            Registered(int(one.version or 0), int(one.schema_id or 0), one.schema.schema_str or "") for one in found
+            Registered(int(one.version or 0), int(one.schema_id or 0), one.schema.schema_str or "")
+            for one in found
+            if one is not None
         ]
         return sorted(held, key=lambda one: one.version)
 
@@ -112,7 +108,7 @@ class Registry:
             RegistryUnavailable: the registry does not answer.
         """
         subject = f"{self._kafka.topic(topic)}-value"
-        numbers = self._found(lambda: self._client.get_versions(subject)) or []
+        numbers = self._found(partial(self._client.get_versions, subject)) or []
         for number in numbers:
             if (subject, number) not in self._ids:
                 version = self._found(partial(self._client.get_version, subject, number))
@@ -129,7 +125,7 @@ class Registry:
         try:
             return call()
         except SchemaRegistryError as error:
-            if error.http_status_code == 404:
+            if error.http_status_code == 404 or error.error_code == _SCHEMA_NOT_FOUND:
                 return None
             raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
         except Exception as error:  # the client lets its HTTP library's errors through
@@ -142,14 +138,9 @@ class Registry:
             KeyError: the registry has no schema with this id, or the schema is not Avro.
             RegistryUnavailable: the registry does not answer.
         """
-        try:
-            found = self._client.get_schema(schema_id)
-        except SchemaRegistryError as error:
-            if error.http_status_code == 404 or error.error_code == _SCHEMA_NOT_FOUND:
-                raise KeyError(f"the registry doesn't know schema {schema_id}") from None
-            raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
-        except Exception as error:
-            raise RegistryUnavailable(f"the schema registry can't be reached: {error}") from None
+        found = self._found(partial(self._client.get_schema, schema_id))
+        if found is None:
+            raise KeyError(f"the registry doesn't know schema {schema_id}")
         if found.schema_str is None:
             raise KeyError(f"the registry has no text of schema {schema_id}")
         if found.schema_type not in (None, "AVRO"):

@@ -163,13 +163,6 @@ def _of_channel(question: Asked, name: str, known: Knowledge, now: int) -> Arran
     return Arranged([part.arranged() for part in _in_metrics(smaller, name, known)])
 
 
-def put_off_part(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge) -> None:
-    """The budget allows no such call: part of a question that fails stays a part."""
-    if question.is_part:
-        lone = metrics_of(question.call) if len(question.subjects) == 1 else ()
-        known.parts.put_off(owner_of(question, name), question.shape, question.subjects, lone)
-
-
 def _in_parts(question: Asked, name: str, known: Knowledge, now: int) -> list[Asked]:
     """A question without what was put off as parts of a batch that fails, and before it these parts, smallest first."""
     if not known.parts:
@@ -199,8 +192,7 @@ def _in_metrics(question: Asked, name: str, known: Knowledge) -> list[Asked]:
     owner, shape, (subject,) = owner_of(question, name), question.shape, question.subjects
     asked: list[Asked] = []
     names = metrics_of(question.call)
-    for metrics in known.parts.metrics(owner, shape, subject):
-        known.parts.asked(owner, shape, subject, metrics)
+    for metrics in known.parts.take_metrics(owner, shape, subject):
         smaller = question.without_metrics([one for one in names if one not in metrics])
         if smaller is not None:
             asked.append(smaller.as_part())

@@ -16,7 +16,7 @@ from schemas.events import Origin, PlatformRaw
 from services.platforms.abilities import OwnersFigures, has
 from services.platforms.base import Call, Outcome, Platform, Verdict
 from services.poller.asking.affording import affordable, affordable_calls
-from services.poller.asking.arranging import arranged, put_off_part
+from services.poller.asking.arranging import arranged
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, TokenCircuits, Uniform
 from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, unanswered
@@ -24,7 +24,7 @@ from services.poller.asking.directory import AGAIN_AFTER, Directory
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, note, over
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, put_off_part
 from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion
 from services.poller.asking.reporting import log_incidents, log_refusal

@@ -260,7 +260,7 @@ def _refused_metric(
     if not metrics:
         asked = metrics_of(question.call)
         metrics = [metric for metric in doubted if metric in asked]
-        if not metrics and (halves := [half.as_part() for half in question.metric_halves()]):
+        if not metrics and (halves := question.metric_halves()):
             if is_searched:
                 return Decision({subject: Fate.RETRY})
             return Decision({}, halves, lessons=[Halved(subject, target)] if target is not None else [])
@@ -296,7 +296,7 @@ def _too_much(question: Asked, verdict: Verdict, now: int) -> Decision[Asked]:
     count = len(question.call.targets)
     if count > 1 and (again := _split(question, now, was_answered=True)):
         return Decision({}, again, lessons=[TooMany(count)])
-    if halves := [half.as_part() for half in question.metric_halves()]:
+    if halves := question.metric_halves():
         return Decision({}, halves)
     lessons = [Refused(subject, target, verdict.outcome) for subject, target in pairs(question)]
     return Decision(_all(question, Fate.SKIPPED), lessons=lessons)

@@ -178,6 +178,13 @@ def note(
         known.doubts.failed(owner, shape, down, again_at)
 
 
+def put_off_part(question: ChannelQuestion | SharedQuestion, name: str, known: Knowledge) -> None:
+    """The budget allows no such call: part of a question that fails stays a part."""
+    if question.is_part:
+        lone = metrics_of(question.call) if len(question.subjects) == 1 else ()
+        known.parts.put_off(owner_of(question, name), question.shape, question.subjects, lone)
+
+
 def found_out(lessons: Iterable[Lesson]) -> set[ChannelKey]:
     """Channels of which something is known now that their other targets may have waited for."""
     return {lesson.subject.channel for lesson in lessons if isinstance(lesson, LeaveOut)}

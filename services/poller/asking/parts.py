@@ -56,16 +56,17 @@ class Parts:
         part = self._known.get((owner, shape, subject))
         return None if part is None else part.size
 
-    def metrics(self, owner: ChannelKey, shape: str, subject: Subject) -> list[tuple[str, ...]]:
-        """What is to be asked together of a subject; [] where all of its metrics are."""
-        part = self._known.get((owner, shape, subject))
-        return [] if part is None else list(part.metrics)
+    def take_metrics(self, owner: ChannelKey, shape: str, subject: Subject) -> list[tuple[str, ...]]:
+        """What is to be asked together of a subject now; what follows is put off anew, if it must be.
 
-    def asked(self, owner: ChannelKey, shape: str, subject: Subject, metrics: Sequence[str]) -> None:
-        """Some metrics of a subject were asked for: what follows is put off anew, if it must be."""
+        [] where all of its metrics are asked for together.
+        """
         part = self._known.get((owner, shape, subject))
-        if part is not None:
-            part.metrics.pop(tuple(metrics), None)
+        if part is None:
+            return []
+        taken = list(part.metrics)
+        part.metrics.clear()
+        return taken
 
     def settled(self, owner: ChannelKey, shape: str, subjects: Iterable[Subject]) -> None:
         """Of these it is known now what becomes of them."""

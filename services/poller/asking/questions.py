@@ -7,6 +7,7 @@ asked for in one call with a token of our app (`SharedQuestion`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -113,7 +114,7 @@ class ChannelQuestion:
 
     def metric_halves(self) -> list[ChannelQuestion]:
         """The same with half of the metrics each; [] when there are fewer than two."""
-        return [self.instead(call) for call in metric_halves(self.call)]
+        return [self.instead(call).as_part() for call in metric_halves(self.call)]
 
     def arranged(self) -> ChannelQuestion:
         """The same, to be asked as it is."""
@@ -238,17 +239,23 @@ class SharedQuestion:
         names = metrics_of(self.call)
         middle = len(names) // 2
         parts = [self.without_metrics(names[middle:]), self.without_metrics(names[:middle])] if middle else []
-        return [part for part in parts if part is not None]
+        return [part.as_part() for part in parts if part is not None]
 
     def arranged(self) -> SharedQuestion:
         """The same, to be asked as it is."""
         if self.is_arranged:
             return self
-        return SharedQuestion(self._platform, self._asked, self._left_out, is_arranged=True, is_part=self.is_part)
+        found = copy(self)
+        found.is_arranged = True
+        return found
 
     def as_part(self) -> SharedQuestion:
         """The same, as part of a question that failed."""
-        return SharedQuestion(self._platform, self._asked, self._left_out, is_arranged=self.is_arranged, is_part=True)
+        if self.is_part:
+            return self
+        found = copy(self)
+        found.is_part = True
+        return found
 
     def _call(self, targets: Sequence[Target]) -> Call:
         (call,) = self._platform.app_post_calls(targets)

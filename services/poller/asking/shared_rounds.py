@@ -15,14 +15,14 @@ from services.platforms.abilities import AcrossAccounts
 from services.platforms.base import Outcome, Platform, Target, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.affording import affordable
-from services.poller.asking.arranging import arranged, put_off_part
+from services.poller.asking.arranging import arranged
 from services.poller.asking.budget import APP, Budget, WindowKey
 from services.poller.asking.circuit import Circuit, Uniform, patience
 from services.poller.asking.decide import UNEXPLAINED, BackOff, Decision, Hold, Pause, Separate, unanswered
 from services.poller.asking.exchange import Answer, Closed, Exchange
 from services.poller.asking.following import Meaning, follow, follow_unanswered, read_answer, vanished
 from services.poller.asking.knowledge import Knowledge
-from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, separated
+from services.poller.asking.learning import Seen, answered, found_out, learn, note, over, put_off_part, separated
 from services.poller.asking.money import Ledger
 from services.poller.asking.owners import owner_of
 from services.poller.asking.questions import SharedQuestion
