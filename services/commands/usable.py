@@ -12,6 +12,7 @@ import sys
 
 from typer._click.globals import get_current_context
 
+from services.runtime.patience import waiting_for
 from services.runtime.settings import Loaded, MissingSettingsError, SettingsError, exit_with
 from services.status.addresses import Adopted
 
@@ -36,7 +37,7 @@ def usable(
             in Kafka and ClickHouse are problems as well; None looks at no rights.
         user: the users' name where no rights are looked at; see `as_user`.
     """
-    from services.runtime.neighbours import lacking_rights, problems
+    from services.runtime.neighbours import lacking_rights, names, problems
 
     as_user(role or user)
     try:
@@ -48,9 +49,10 @@ def usable(
         )
     except SettingsError as error:
         exit_with(str(error))
-    found = [problem.text for problem in problems(settings)]
-    if role and not found:
-        found = lacking_rights(settings, role)
+    with waiting_for(f"{', '.join(names(settings))} to answer"):
+        found = [problem.text for problem in problems(settings)]
+        if role and not found:
+            found = lacking_rights(settings, role)
     for line in found[:-1]:
         print(f"tidemark: {line}", file=sys.stderr)
     if found:

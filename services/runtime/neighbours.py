@@ -56,6 +56,16 @@ def problems(settings: Settings) -> list[Problem]:
     return sorted(found, key=lambda problem: not problem.is_refusal)
 
 
+def names(settings: Settings) -> list[str]:
+    """What `problems` asks with these settings, for people."""
+    named: list[tuple[type[Settings], str]] = [
+        (KafkaSettings, "Kafka"),
+        (RegistrySettings, "the schema registry"),
+        (ClickHouseSettings, "ClickHouse"),
+    ]
+    return [name for kind, name in named if isinstance(settings, kind)]
+
+
 def refuse_or_wait(settings: Settings, role: str | None = None) -> list[str]:
     """Check the neighbours at the start of a service; a refusal ends the process with one line.
 

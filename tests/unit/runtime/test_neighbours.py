@@ -128,6 +128,11 @@ def test_nothing_is_missing_where_all_is_granted_or_the_server_does_not_tell(ans
         assert ask_grants(clickhouse(address), "poller") is None, "the poller uses no ClickHouse"
 
 
+def test_the_neighbours_that_settings_name_are_told() -> None:
+    assert neighbours.names(clickhouse("http://127.0.0.1:1")) == ["ClickHouse"]
+    assert neighbours.names(KafkaSettings(kafka_bootstrap="127.0.0.1:1")) == ["Kafka"]
+
+
 def test_neighbours_that_are_well_are_no_problem() -> None:
     with answering(200, "1\n") as address:
         assert ask_clickhouse(clickhouse(address)) is None

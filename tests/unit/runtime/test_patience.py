@@ -25,6 +25,14 @@ def test_a_long_wait_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tidemark: waiting for Kafka at kafka:9092 (0 s)\n" in said
 
 
+def test_the_first_word_comes_sooner_than_the_next(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_SECONDS", 0.01)
+    with waiting_for("Kafka", every_seconds=600):
+        wait_until(lambda: capsys.readouterr().err == "tidemark: waiting for Kafka (0 s)\n", 10, "one line")
+
+
 def test_a_short_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting_for("Kafka"):
         pass
