@@ -34,6 +34,7 @@ from services.query_api.live import LiveReads
 from services.query_api.observability import CACHE_BYTES, REFUSED, tell_tallies
 from services.query_api.poller_link import PollerLink
 from services.query_api.publisher import Codecs, KafkaPublisher
+from services.query_api.readiness import Readiness
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.clickhouse import ClickHouse
 from services.query_api.reads.facts import Facts
@@ -137,13 +138,7 @@ class Service:
             if keyed is not None:
                 self.reloading.then(partial(_rekey, keyed, settings))
 
-        async def readiness() -> str | None:
-            if feed.missing is not None:
-                return feed.missing
-            if self._store is not None and self._store.awaited is not None:
-                return self._store.awaited
-            return None if await clickhouse.answers() else "ClickHouse does not answer, or lacks the tables"
-
+        readiness = Readiness(feed, self._store, clickhouse)
         self.app = create_app(
             Parts(
                 keys=keys,
@@ -194,21 +189,16 @@ class Service:
                 ),
                 limiter=self._limiter,
                 clock=self._clock,
-                readiness=readiness,
+                readiness=readiness.missing,
                 cache=self._replies,
                 silent_seconds=lambda: max(drops.silent_seconds, own_reads.stale_seconds if own_reads else 0.0),
                 cors_origins=settings.cors_origins,
                 topic_prefix=settings.topic_prefix,
                 partitions=settings.topic_partitions,
-                note=self._note,
+                note=readiness.note,
             )
         )
         self._housekeeping: asyncio.Task[None] | None = None
-
-    def _note(self) -> str | None:
-        """Why reads go to ClickHouse though there is a store, as one line."""
-        missing = self._store.missing if self._store is not None else None
-        return None if missing is None else f"reads go to ClickHouse: {missing}"
 
     def _read_from(self, store: Store) -> OwnReads:
         """Look-ups in the store; what is kept of them is dropped once the store shows something newer."""
