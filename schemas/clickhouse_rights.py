@@ -53,6 +53,7 @@ class Access:
 
 
 _AUDITED = (_ACTIVE, "rebuilds", _RAW, *_CATALOG, *_FIGURES)
+_STATUS_TABLES = ("parts", "metrics", "disks")
 _ACCESS: Final[dict[str, Access]] = {
     "aggregator": Access(
         selects=(
@@ -69,7 +70,10 @@ _ACCESS: Final[dict[str, Access]] = {
         inserts=("partition_claims", "rebuild_handovers", "rebuild_progress", _RAW, *_CATALOG, *_FIGURES),
         deletes=_CATALOG,
     ),
-    "query-api": Access(selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES, _DELIVERIES)),
+    # Its admin API and its page for operators show what the command `status` prints.
+    "query-api": Access(
+        selects=(_ACTIVE, _RAW, *_CATALOG, *_FIGURES, _DELIVERIES), system=_STATUS_TABLES, sees_tables=True
+    ),
     "notifier": Access(selects=(), inserts=(_DELIVERIES,)),
     "audit": Access(selects=(*_AUDITED, "rebuild_progress"), system=("tables",)),
     "rebuild": Access(
@@ -78,7 +82,7 @@ _ACCESS: Final[dict[str, Access]] = {
         deletes=_FIGURES,
         system=("tables", "parts", "processes", "clusters"),
     ),
-    "status": Access(selects=(), system=("parts", "metrics", "disks"), sees_tables=True),
+    "status": Access(selects=(), system=_STATUS_TABLES, sees_tables=True),
     "backup": Access(selects=(_RAW, _MIGRATIONS_TABLE)),
     "workspace-delete": Access(
         selects=("rebuilds", *_OF_WORKSPACES), inserts=("rebuild_progress",), deletes=_OF_WORKSPACES

@@ -77,6 +77,8 @@ _COMMANDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "secrets-reencrypt": ((TOKENS, WEBHOOKS), (TOKENS, WEBHOOKS)),
     "platforms-check": ((CHANNELS, POSTS, TOKENS), ()),
 }
+# Its admin API and its page for operators show what the command `status` prints.
+_SHOWS_STATUS: Final = "query-api"
 COMMANDS: Final = ("topics", *_COMMANDS, "backup", "restore", "workspace-delete")
 ROLES: Final = (*SERVICES, *COMMANDS)
 # The group under which commands ask for offsets; they never join it.
@@ -102,6 +104,8 @@ def kafka_rights(role: str, names: Names) -> tuple[Right, ...]:
         reads, writes = ((*kept, RAW), ()) if role == "backup" else (kept, kept)
     elif role in SERVICES:
         reads, writes = topics_of(role)
+        if role == _SHOWS_STATUS:
+            reads = (*reads, *_COMMANDS["status"][0])
     else:
         reads, writes = _COMMANDS[role]
     return (*_on_topics(reads, writes, names.prefix), *_on_groups(role, names))
@@ -162,7 +166,7 @@ def _on_groups(role: str, names: Names) -> Iterable[Right]:
         case "restore":
             # Webhooks are told from where the backup says.
             return (Right("group", f"{names.prefix}{names.notifier_group}-positions", ("Read",)), reader)
-        case "status":
+        case "status" | "query-api":
             return tuple(Right("group", name, ("Describe",)) for name in (aggregator, f"{aggregator}-catalog", poller))
         case "dead-letters" | "redrive" | "catalog-export" | "workspace-export" | "secrets-reencrypt":
             return (reader,)

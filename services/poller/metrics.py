@@ -163,7 +163,13 @@ class StateCollector(Collector):
             "tidemark_poller_unconfirmed_bytes", "Bytes of answers not yet confirmed by Kafka."
         )
         unconfirmed_bytes.add_metric([], self._room.held_bytes)
-        families = [due, overdue, oldest, held, stale, freshness, flying, hidden, unconfirmed, unconfirmed_bytes]
+        silent = GaugeMetricFamily(
+            "tidemark_poller_unconfirmed_seconds",
+            "How long Kafka has confirmed no answer although some were handed to it; 0 while none are.",
+        )
+        silent.add_metric([], self._room.silent_seconds)
+        waiting = [unconfirmed, unconfirmed_bytes, silent]
+        families = [due, overdue, oldest, held, stale, freshness, flying, hidden, *waiting]
         return [*families, *self._budgets(now), *self._money(now), *self._refused_shapes(), *self._partitions()]
 
     def _refused_shapes(self) -> Iterable[Metric]:

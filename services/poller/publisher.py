@@ -8,6 +8,7 @@ away the platforms are left in peace and no answer is lost for want of room.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -42,11 +43,15 @@ class Room:
     Args:
         events: most answers reserved or unconfirmed.
         size: most bytes unconfirmed; one answer more than fits may come, since its size shows late.
+        now: seconds of a clock that only goes forward.
     """
 
-    def __init__(self, events: int, size: int) -> None:
+    def __init__(self, events: int, size: int, now: Callable[[], float] = time.monotonic) -> None:
         self._events = events
         self._size = size
+        self._now = now
+        # Since when Kafka has confirmed none of the answers that it was given.
+        self._silent_since = 0.0
         self.held_events = 0
         self.held_bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -56,6 +61,11 @@ class Room:
     async def emptied(self) -> None:
         """Wait until nothing is reserved or unconfirmed."""
         await self._is_empty.wait()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long Kafka has confirmed no answer although some were handed to it; 0 while none are."""
+        return self._now() - self._silent_since if self.held_bytes > 0 else 0.0
 
     def _free(self) -> bool:
         return self.held_events < self._events and self.held_bytes < self._size
@@ -75,13 +85,17 @@ class Room:
         self._is_empty.clear()
 
     def fill(self, size: int) -> None:
-        """The reserved answer has this size."""
+        """The reserved answer has this size, and is handed to Kafka."""
+        if self.held_bytes == 0:
+            self._silent_since = self._now()
         self.held_bytes += size
 
     def release(self, size: int = 0) -> None:
         """Give the room of one reserved answer back, and the bytes that it filled."""
         self.held_events -= 1
         self.held_bytes -= size
+        if size:
+            self._silent_since = self._now()
         if not self.held_events:
             self._is_empty.set()
         self._wake()

@@ -125,6 +125,15 @@ def test_commands_find_a_secure_up(secure_tidemark: Tidemark) -> None:
         assert done.returncode == 0, f"{arguments}: {done.stdout} {done.stderr}"
 
 
+def test_the_operators_page_sees_what_the_command_sees(secure_tidemark: Tidemark) -> None:
+    """With the rights of the query API's own users."""
+    told = secure_tidemark.admin("GET", "/admin/v1/status").raise_for_status().json()
+    for engine in ("kafka", "clickhouse"):
+        assert told[engine]["problem"] is None, told[engine]
+    assert told["clickhouse"]["tables"], told
+    assert told["is_healthy"], told
+
+
 def test_nobody_gets_in_without_a_user(secure_tidemark: Tidemark) -> None:
     ready = secure_tidemark.ready
     stranger = {"bootstrap.servers": ready["kafka"], "log_level": 0}

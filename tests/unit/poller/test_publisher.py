@@ -96,6 +96,28 @@ async def test_a_write_returns_when_it_is_durable(publishing: Publishing) -> Non
     assert gone is None
 
 
+async def test_how_long_kafka_has_been_silent_is_known() -> None:
+    now = [100.0]
+    room = Room(4, 1 << 20, now=lambda: now[0])
+    await room.reserve()
+    now[0] += 50
+    assert room.silent_seconds == 0.0, "a platform that is asked is not Kafka's silence"
+    room.fill(10)
+    await room.reserve()
+    now[0] += 5
+    room.fill(10)
+    assert room.silent_seconds == 5.0
+    room.release(10)
+    now[0] += 2
+    assert room.silent_seconds == 2.0, "since the last confirmation"
+    room.release(10)
+    now[0] += 60
+    assert room.silent_seconds == 0.0
+    await room.reserve()
+    room.release()
+    assert room.silent_seconds == 0.0
+
+
 async def test_a_reply_is_sent_once_or_not_at_all(publishing: Publishing) -> None:
     publishing.brokers.sends_to_fail = 1
     for _ in range(2):
