@@ -196,7 +196,7 @@ def _clickhouse_reply(settings: ClickHouseSettings, statement: str) -> httpx.Res
 
 def ask_registry(settings: RegistrySettings) -> Problem | None:
     """Whether a Confluent-compatible registry answers at the address."""
-    address = settings.schema_registry_url
+    address = settings.schema_registry_address
     shown = _without_password(address)
     try:
         reply = httpx.get(

@@ -45,9 +45,19 @@ class Registry:
     """Makes codecs for topics, with the registry's schema ids."""
 
     def __init__(self, registry: RegistrySettings, kafka: KafkaSettings) -> None:
-        self._client = SchemaRegistryClient(registry.schema_registry_options(10))
+        self._registry = registry
+        self._options = registry.schema_registry_options(10)
+        self._connected = SchemaRegistryClient(self._options)
         self._kafka = kafka
         self._ids: dict[tuple[str, int], int] = {}
+
+    @property
+    def _client(self) -> SchemaRegistryClient:
+        # The address holds the password, which a reload may have changed.
+        options = self._registry.schema_registry_options(10)
+        if options != self._options:
+            self._options, self._connected = options, SchemaRegistryClient(options)
+        return self._connected
 
     def schema_id(self, topic: str) -> int:
         """The registry's id of the newest schema of a topic (name without prefix).

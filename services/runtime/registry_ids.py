@@ -44,7 +44,7 @@ def restore_ids(registry: RegistrySettings, subjects: Versions, show: Callable[[
     Raises:
         IdsRefused: a subject is there with other ids, or the registry does not answer, or takes no ids.
     """
-    address = registry.schema_registry_url
+    address = registry.schema_registry_address
     verify = verifying(address, TlsFiles(registry.schema_registry_ssl_cafile))
     with httpx.Client(base_url=address, timeout=_SECONDS, trust_env=False, verify=verify) as client:
         try:

@@ -284,21 +284,26 @@ class KafkaSettings(Settings):
 class RegistrySettings(Settings):
     """Address of the Confluent-compatible schema registry; a user and password stand in the address."""
 
-    schema_registry_url: str
+    schema_registry_url: SecretStr
     schema_registry_ssl_cafile: str | None = None
 
     _pem_files = field_validator("schema_registry_ssl_cafile")(_readable_pem)
 
     @field_validator("schema_registry_url")
     @classmethod
-    def _registry_url(cls, value: str) -> str:
-        if not _is_http_url(value):
+    def _registry_url(cls, value: SecretStr) -> SecretStr:
+        if not _is_http_url(value.get_secret_value()):
             raise ValueError("must be an http(s) URL, such as http://registry:8081")
-        return value.rstrip("/")
+        return SecretStr(value.get_secret_value().rstrip("/"))
+
+    @property
+    def schema_registry_address(self) -> str:
+        """The address with user and password, as clients take it."""
+        return self.schema_registry_url.get_secret_value()
 
     def schema_registry_options(self, timeout_seconds: float) -> dict[str, Any]:
         """Options of confluent-kafka's `SchemaRegistryClient`."""
-        options: dict[str, Any] = {"url": self.schema_registry_url, "timeout": timeout_seconds}
+        options: dict[str, Any] = {"url": self.schema_registry_address, "timeout": timeout_seconds}
         if self.schema_registry_ssl_cafile:
             options["ssl.ca.location"] = self.schema_registry_ssl_cafile
         return options

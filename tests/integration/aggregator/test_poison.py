@@ -141,7 +141,7 @@ class Writer:
 
 def _register(backend: Backend) -> list[int]:
     """Schemas of every type and of odd shapes, under subjects of their own; and ids that are none."""
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_address, "timeout": 10})
     texts = [
         ("PROTOBUF", 'syntax = "proto3"; message Event { string event_id = 1; bytes body = 2; }'),
         ("JSON", '{"type": "object", "properties": {"event_id": {"type": "string"}}}'),

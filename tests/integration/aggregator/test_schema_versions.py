@@ -26,13 +26,13 @@ def _newer(name: str, **field: Any) -> str:
 
 
 def _register(backend: Backend, text: str) -> int:
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_address, "timeout": 10})
     return int(client.register_schema(f"{backend.settings.topic(RAW)}-value", Schema(text, "AVRO")))
 
 
 def _register_behind_strangers(backend: Backend, workspace: str, text: str) -> int:
     """Register a schema after strangers published values that claim its id and others."""
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_address, "timeout": 10})
     other = {"type": "record", "name": f"Other_{secrets.token_hex(4)}", "fields": []}
     last = int(client.register_schema(f"other-{secrets.token_hex(4)}", Schema(json.dumps(other), "AVRO")))
     for schema_id in range(last + 1, last + 40):
@@ -69,7 +69,7 @@ def test_old_and_new_events_count_alike(backend: Backend, workspace: str) -> Non
 
 
 def test_the_registry_refuses_what_breaks(backend: Backend) -> None:
-    client = SchemaRegistryClient({"url": backend.settings.schema_registry_url, "timeout": 10})
+    client = SchemaRegistryClient({"url": backend.settings.schema_registry_address, "timeout": 10})
     assert client.get_compatibility(f"{backend.settings.topic(RAW)}-value") == "BACKWARD"
     attempts = iter(range(1000))
 

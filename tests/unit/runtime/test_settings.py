@@ -55,7 +55,7 @@ def test_each_service_runs_from_the_environment_alone(settings: type[Settings]) 
 
 def test_the_aggregator_needs_kafka_registry_and_clickhouse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TIDEMARK_SECRET_KEYS")
-    assert AggregatorSettings.load().schema_registry_url == "http://127.0.0.1:8081"
+    assert AggregatorSettings.load().schema_registry_address == "http://127.0.0.1:8081"
 
 
 @pytest.mark.parametrize("name", ["KAFKA_BOOTSTRAP", "SCHEMA_REGISTRY_URL", "CLICKHOUSE_URL"])
@@ -120,7 +120,7 @@ def test_a_bad_start_is_one_line_and_exit_code_2(
 def test_the_env_file_counts_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TIDEMARK_TOPIC_PREFIX=file.\nTIDEMARK_SCHEMA_REGISTRY_URL=http://file:1\n")
     assert KafkaSettings.load().topic("platform.raw") == "file.platform.raw"
-    assert RegistrySettings.load().schema_registry_url == "http://127.0.0.1:8081"
+    assert RegistrySettings.load().schema_registry_address == "http://127.0.0.1:8081"
 
 
 def test_settings_are_frozen() -> None:
@@ -279,3 +279,19 @@ def test_no_secret_has_a_default_and_none_is_taken_that_everybody_knows(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=rf"{name} holds '.*', which everybody knows"):
         settings.load()
+
+
+def test_the_registrys_address_is_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Since a user and password stand in it."""
+    held = tmp_path / "registry"
+    held.write_text("https://someone:s3cr3t@registry:8081/\n")
+    held.chmod(0o600)
+    monkeypatch.delenv("TIDEMARK_SCHEMA_REGISTRY_URL", raising=False)
+    monkeypatch.setenv("TIDEMARK_SCHEMA_REGISTRY_URL_FILE", str(held))
+    read = RegistrySettings.load()
+    assert read.schema_registry_address == "https://someone:s3cr3t@registry:8081"
+    assert "s3cr3t" not in repr(read)
+    monkeypatch.delenv("TIDEMARK_SCHEMA_REGISTRY_URL_FILE")
+    monkeypatch.setenv("TIDEMARK_SCHEMA_REGISTRY_URL", "https://admin:changeme@registry:8081")
+    with pytest.raises(SettingsError, match="everybody knows"):
+        RegistrySettings.load()
