@@ -37,6 +37,9 @@ def test_its_values_are_values_of_the_chart() -> None:
                 check(value, held)
 
     check(values, known)
+    (policy,) = re.findall(r"^# (networkPolicy: .*)$", written, re.MULTILINE)
+    assert yaml.safe_load(policy)["networkPolicy"]["dependencyPeers"] == [], "for engines on public addresses"
+    check(yaml.safe_load(policy), known)
 
 
 def test_its_commands_for_kubernetes_name_the_secrets_of_the_values(tmp_path: Path) -> None:

@@ -64,12 +64,15 @@ def helm(*arguments: str, values: dict[str, Any] | None = None) -> subprocess.Co
     )  # fmt: skip
 
 
-@cache
-def rendered(which: str) -> list[dict[str, Any]]:
-    values = LEAST if which == "least" else FULL
-    done = helm("template", "prod", str(CHART), "--kube-version", KUBERNETES, "--namespace", "tidemark", values=values)
+def render(values: dict[str, Any], release: str = "prod") -> list[dict[str, Any]]:
+    done = helm("template", release, str(CHART), "--kube-version", KUBERNETES, "--namespace", "tidemark", values=values)
     assert done.returncode == 0, done.stderr
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+@cache
+def rendered(which: str) -> list[dict[str, Any]]:
+    return render(LEAST if which == "least" else FULL)
 
 
 def pods(which: str) -> list[tuple[str, dict[str, Any]]]:
@@ -85,6 +88,25 @@ def pods(which: str) -> list[tuple[str, dict[str, Any]]]:
 
 def of_kind(which: str, kind: str) -> list[dict[str, Any]]:
     return [manifest for manifest in rendered(which) if manifest["kind"] == kind]
+
+
+def template(name: str) -> str:
+    return (CHART / "templates" / name).read_text(encoding="utf-8")
+
+
+def values_of_the_chart() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    return read
+
+
+def to_dependencies(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each policy the rule that opens the dependencies' ports, by component: the one that has 8123."""
+    return {
+        policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: rule
+        for policy in manifests if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"]["egress"]
+        if {"protocol": "TCP", "port": 8123} in rule["ports"]
+    }  # fmt: skip
 
 
 @needs_helm
@@ -261,9 +283,52 @@ def test_only_pollers_and_notifiers_reach_the_internet() -> None:
 
 @needs_helm
 @pytest.mark.parametrize(
+    ("change", "ports"),
+    [
+        ({"kafka": {"bootstrap": "b-1.example.com:9096,b-2.example.com:9098"}}, {9096, 9098}),
+        ({"kafka": {"bootstrap": "[2001:db8::1]:19092"}}, {19092}),
+        ({"registry": {"url": "http://registry:18081/apis/ccompat/v7"}}, {18081}),
+        ({"registry": {"url": "http://registry.example.com"}}, {80}),
+        ({"registry": {"url": "https://registry.example.com"}}, {443}),
+        ({"extraEnv": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}}, {4318}),
+        ({"networkPolicy": {"dependencyPorts": [8123, 18443]}}, {8123, 18443}),
+    ],
+)
+def test_every_policy_opens_the_ports_that_the_values_name(change: dict[str, Any], ports: set[int]) -> None:
+    rules = to_dependencies(render({**LEAST, **change}))
+    assert set(rules) == {component for component, _ in pods("least")}
+    for component, rule in rules.items():
+        assert ports <= {entry["port"] for entry in rule["ports"]}, component
+
+
+@needs_helm
+def test_dependencies_are_where_the_values_say_and_an_empty_list_is_everywhere() -> None:
+    peers = [{"ipBlock": {"cidr": "100.64.0.0/10"}}, {"ipBlock": {"cidr": "2001:db8::/32"}}]
+    for given, written in (
+        ({}, {"to": values_of_the_chart()["networkPolicy"]["dependencyPeers"]}),
+        ({"networkPolicy": {"dependencyPeers": peers}}, {"to": peers}),
+        ({"networkPolicy": {"dependencyPeers": []}}, {}),
+    ):
+        for component, rule in to_dependencies(render({**LEAST, **given})).items():
+            assert {name: held for name, held in rule.items() if name != "ports"} == written, component
+
+
+def test_dependencies_are_in_the_cluster_or_on_private_addresses_unless_the_values_say_otherwise() -> None:
+    assert values_of_the_chart()["networkPolicy"]["dependencyPeers"] == [
+        {"namespaceSelector": {}},
+        *({"ipBlock": {"cidr": cidr}} for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
+    ]
+    text = template("network.yaml")
+    assert "dependencyPeers" in text
+    assert 'include "tidemark.dependencyPorts"' in text
+
+
+@needs_helm
+@pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"kafka": {"bootstrap": "kafka"}}, "bootstrap"),
+        ({"networkPolicy": {"dependencyPorts": [0]}}, "dependencyPorts"),
         ({"registry": {"url": "registry:8081"}}, "url"),
         ({"topics": {"partitions": 0}}, "partitions"),
         ({"image": {"digest": "abc"}}, "digest"),

@@ -146,6 +146,30 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* The port of an http(s) address. */}}
+{{- define "tidemark.urlPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
+
+{{/* Ports of a policy: those of the addresses among the values, and networkPolicy.dependencyPorts. */}}
+{{- define "tidemark.dependencyPorts" -}}
+{{- $v := .Values -}}
+{{- $ports := list -}}
+{{- range splitList "," $v.kafka.bootstrap }}{{ $ports = append $ports (regexFind "[0-9]+$" (trim .) | int) }}{{ end -}}
+{{- with $v.registry.url }}{{ $ports = append $ports (include "tidemark.urlPort" . | int) }}{{ end -}}
+{{- range $env := list $v.extraEnv $v.poller.env $v.aggregator.env -}}
+{{- range $name := list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" -}}
+{{- $address := get ($env | default dict) $name | toString -}}
+{{- if hasPrefix "http" $address }}{{ $ports = append $ports (include "tidemark.urlPort" $address | int) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.networkPolicy.dependencyPorts }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- range $ports | uniq }}
+- {protocol: TCP, port: {{ . }}}
+{{- end -}}
+{{- end -}}
+
 {{- define "tidemark.scheduling" -}}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
