@@ -21,6 +21,9 @@ CREDENTIALS = {
     "admin-key": "TIDEMARK_ADMIN_KEY_FILE",
 }
 
+# The deploy steps, each with the one that comes before.
+_STEP_BEFORE = {"tidemark-topics.service": (), "tidemark-deploy.service": ("tidemark-topics.service",)}
+
 
 def entries(path: Path) -> list[tuple[str, str]]:
     return re.findall(r"^(\w+)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -67,6 +70,23 @@ def test_a_service_reads_its_secrets_again_at_a_reload() -> None:
     for path in UNITS:
         is_service = any(name in path.name for name in ("poller", "aggregator", "notifier", "query-api"))
         assert (("ExecReload", "/bin/kill -HUP $MAINPID") in entries(path)) is is_service, path.name
+
+
+def test_an_engine_that_does_not_answer_at_boot_leaves_nothing_down() -> None:
+    for path in UNITS:
+        told = entries(path)
+        assert not {"Requires", "Requisite", "BindsTo", "PartOf"} & {name for name, _ in told}, path.name
+        if "audit" in path.name:
+            continue
+        assert ("StartLimitIntervalSec", "0") in told, f"{path.name} would be given up"
+        is_step = ("Type", "oneshot") in told
+        assert ("Restart", "on-failure" if is_step else "always") in told, path.name
+        if is_step:
+            assert ("RestartSec", "10") in told
+        (wanted,) = [value.split() for name, value in told if name == "Wants"]
+        (after,) = [value.split() for name, value in told if name == "After"]
+        assert wanted == after
+        assert set(wanted) == {"network-online.target", *_STEP_BEFORE.get(path.name, ("tidemark-deploy.service",))}
 
 
 def test_a_timer_starts_a_unit_that_is_there() -> None:
