@@ -6,6 +6,7 @@ Needs Helm: `make helm-check` builds it from its sources.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services.query_api.__main__ import _GRACE_SECONDS
 from tests.support.deployments import INFRA, commands, unknown_settings
 
 CHART = INFRA / "helm" / "tidemark"
@@ -264,6 +266,27 @@ def test_every_service_has_a_budget_of_disruptions_a_policy_and_a_selector_that_
     (scaler,) = of_kind("full", "HorizontalPodAutoscaler")
     assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind("full", "Deployment")[0]["metadata"]["name"]
     assert "replicas" not in of_kind("full", "Deployment")[0]["spec"], "the autoscaler's number would be reset"
+
+
+@needs_helm
+def test_a_query_api_that_ends_answers_until_nobody_asks_it() -> None:
+    for seconds, command in ((10, ["sleep", "10"]), (25, ["sleep", "25"]), (0, None)):
+        manifests = render({**LEAST, "queryApi": {"preStopSeconds": seconds}})
+        (pod,) = [found["spec"]["template"]["spec"] for found in manifests if found["kind"] == "Deployment"]
+        hook = pod["containers"][0].get("lifecycle", {"preStop": {"exec": {"command": None}}})
+        assert hook == {"preStop": {"exec": {"command": command}}}
+        assert pod["terminationGracePeriodSeconds"] == seconds + 30
+
+
+def test_the_query_apis_template_has_the_command_that_waits_and_a_grace_that_fits() -> None:
+    text = template("query-api.yaml")
+    assert "preStop: {exec: {command: [sleep, {{ . | quote }}]}}" in text
+    assert "terminationGracePeriodSeconds: {{ add 30 $values.preStopSeconds }}" in text
+    values = values_of_the_chart()["queryApi"]
+    assert values["preStopSeconds"] == 10
+    dockerfile = (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^ARG PYTHON_IMAGE=python:\S+-slim-\w+$", dockerfile, re.MULTILINE), "Debian, which has sleep"
+    assert 30 > _GRACE_SECONDS
 
 
 @needs_helm
