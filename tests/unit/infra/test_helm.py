@@ -268,6 +268,13 @@ def test_every_service_has_a_budget_of_disruptions_a_policy_and_a_selector_that_
     assert "replicas" not in of_kind("full", "Deployment")[0]["spec"], "the autoscaler's number would be reset"
 
 
+def test_pods_that_are_not_ready_never_hold_up_the_drain_of_a_node() -> None:
+    lines = [line.strip() for line in template("availability.yaml").splitlines()]
+    assert "unhealthyPodEvictionPolicy: AlwaysAllow" in lines
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["kubeVersion"] == ">=1.27.0-0", "the first version that has the field by default"
+
+
 @needs_helm
 def test_a_query_api_that_ends_answers_until_nobody_asks_it() -> None:
     for seconds, command in ((10, ["sleep", "10"]), (25, ["sleep", "25"]), (0, None)):
