@@ -10,13 +10,14 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from services.query_api.__main__ import _GRACE_SECONDS
+from services.runtime.addresses import is_public
 from tests.support.deployments import INFRA, commands, unknown_settings
 
 CHART = INFRA / "helm" / "tidemark"
@@ -293,7 +294,9 @@ def test_the_query_apis_template_has_the_command_that_waits_and_a_grace_that_fit
     assert values["preStopSeconds"] == 10
     dockerfile = (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^ARG PYTHON_IMAGE=python:\S+-slim-\w+$", dockerfile, re.MULTILINE), "Debian, which has sleep"
-    assert 30 > _GRACE_SECONDS
+    server = (INFRA.parent / "services" / "query_api" / "__main__.py").read_text(encoding="utf-8")
+    (seconds,) = re.findall(r"^_GRACE_SECONDS = (\d+)$", server, re.MULTILINE)
+    assert int(seconds) < 30, "the server itself ends before it is killed"
 
 
 @needs_helm
@@ -306,9 +309,34 @@ def test_only_pollers_and_notifiers_reach_the_internet() -> None:
             for peer in rule.get("to", ())
             if "ipBlock" in peer
         ]
-        if "0.0.0.0/0" in blocks:
+        if {"0.0.0.0/0", "::/0"} & set(blocks):
             outside.add(policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"])
     assert outside == {"poller", "notifier"}
+
+
+@needs_helm
+def test_a_webhook_and_an_accounts_own_server_may_have_any_port() -> None:
+    ports = {}
+    for policy in of_kind("least", "NetworkPolicy"):
+        for rule in policy["spec"]["egress"]:
+            blocks = [peer["ipBlock"] for peer in rule.get("to", ()) if "ipBlock" in peer]
+            if "0.0.0.0/0" in [block["cidr"] for block in blocks]:
+                component = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+                ports[component] = rule["ports"]
+    assert ports == {"poller": [{"protocol": "TCP"}], "notifier": [{"protocol": "TCP"}]}
+
+
+def test_what_the_policies_leave_out_of_public_addresses_is_what_the_notifier_refuses() -> None:
+    text = template("network.yaml")
+    assert "- ports: [{protocol: TCP}]\n      to:\n        - ipBlock:" in text
+    blocks = dict(re.findall(r"cidr: (\S+/0)\n +except: (\[.*\])", text))
+    assert set(blocks) == {"0.0.0.0/0", "::/0"}
+    for cidr, left_out in blocks.items():
+        for written in yaml.safe_load(left_out):
+            block = ip_network(written)
+            assert block.version == ip_network(cidr).version, written
+            assert not is_public(str(block[0])), written
+            assert not is_public(str(block[-1])), written
 
 
 @needs_helm
