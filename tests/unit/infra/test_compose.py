@@ -85,6 +85,12 @@ def test_services_wait_for_the_deploy_steps_and_these_for_healthy_engines() -> N
         assert SERVICES[name]["volumes"], f"{name} keeps its data"
 
 
+def test_the_migration_can_ask_kafka_for_the_living_aggregators() -> None:
+    migrate = SERVICES["migrate"]
+    assert migrate["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"] == OURS["aggregator"]["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+    assert "kafka" in migrate["depends_on"]
+
+
 def test_the_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
     folder.mkdir()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from schemas import kafka_rights
 from services.runtime.addresses import is_public
 from tests.support.deployments import INFRA, commands, unknown_settings
 
@@ -79,9 +80,13 @@ def rendered(which: str) -> list[dict[str, Any]]:
 
 
 def pods(which: str) -> list[tuple[str, dict[str, Any]]]:
+    return pods_of(rendered(which))
+
+
+def pods_of(manifests: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """The pods of every workload, by the workload's component."""
     found = []
-    for manifest in rendered(which):
+    for manifest in manifests:
         spec = manifest.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
         if template:
@@ -142,8 +147,7 @@ def test_an_own_authority_is_trusted_by_every_pod_for_what_it_uses() -> None:
         for engine, is_used in uses.items():
             wanted = "/etc/tidemark/authority/ca.crt" if is_used else None
             assert told.get(f"TIDEMARK_{engine}_SSL_CAFILE") == wanted, (component, engine)
-        if component != "migrate":
-            assert told["TIDEMARK_KAFKA_SSL_CAFILE"] == "/etc/tidemark/kafka-ca/ca.crt"
+        assert told["TIDEMARK_KAFKA_SSL_CAFILE"] == "/etc/tidemark/kafka-ca/ca.crt"
         assert {"name": "authority", "mountPath": "/etc/tidemark/authority", "readOnly": True} in container[
             "volumeMounts"
         ]
@@ -225,7 +229,7 @@ def test_each_role_has_its_own_user_and_no_more_secrets_than_it_needs() -> None:
     }  # fmt: skip
     assert keys("notifier") == {"tidemark-kafka/notifier", "tidemark-clickhouse/notifier", "tidemark/secret-keys"}
     assert keys("topics") == {"tidemark-kafka/topics"}
-    assert keys("migrate") == {"tidemark-clickhouse/migrate"}
+    assert keys("migrate") == {"tidemark-kafka/migrate", "tidemark-clickhouse/migrate"}
     assert keys("audit") == {"tidemark-kafka/audit", "tidemark-clickhouse/audit"}
     with_apps = [component for component, pod in found.items() if "envFrom" in pod["containers"][0]]
     assert with_apps == ["poller"]
@@ -250,6 +254,39 @@ def test_deploy_steps_come_before_the_services_and_the_audit_each_night() -> Non
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     (audit,) = of_kind("least", "CronJob")
     assert audit["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+@needs_helm
+def test_the_migration_can_ask_kafka_for_the_living_aggregators() -> None:
+    found = dict(pods("full"))
+    (migrate,), (aggregator,) = found["migrate"]["containers"], found["aggregator"]["containers"]
+    own = {entry["name"]: entry.get("value") for entry in migrate["env"]}
+    theirs = {entry["name"]: entry.get("value") for entry in aggregator["env"]}
+    kafka = {name for name in theirs if name.startswith(("TIDEMARK_KAFKA_", "TIDEMARK_TOPIC_"))}
+    for name in kafka - {"TIDEMARK_KAFKA_SASL_USERNAME"}:
+        assert own[name] == theirs[name], name
+    assert own["TIDEMARK_KAFKA_SASL_USERNAME"] == "tidemark-migrate"
+
+
+@needs_helm
+def test_the_aggregators_group_is_told_to_whoever_asks_for_it() -> None:
+    manifests = render({**LEAST, "aggregator": {"env": {"TIDEMARK_AGGREGATOR_GROUP": "ours"}}})
+    told = {}
+    for component, pod in pods_of(manifests):
+        (container,) = pod["containers"]
+        told[component] = [entry["value"] for entry in container["env"] if entry["name"] == "TIDEMARK_AGGREGATOR_GROUP"]
+    assert told == dict.fromkeys(told, ["ours"])
+
+
+def test_the_migration_is_given_kafkas_settings() -> None:
+    text = template("_helpers.tpl")
+    environment = text[text.index('define "tidemark.env"') : text.index('define "tidemark.mounts"')]
+    kafka, _, rest = environment.partition("TIDEMARK_SCHEMA_REGISTRY_URL")
+    assert kafka.count('ne .role "migrate"') == 1, "of the registry alone"
+    assert kafka.index("TIDEMARK_KAFKA_SASL_PASSWORD_FILE") < kafka.index('ne .role "migrate"')
+    assert text.count('ne .role "migrate"') == 1
+    assert "migrate" in re.findall(r"# Passwords by service: (.*)\.", (CHART / "values.yaml").read_text())[0].split(", ")
+    assert "migrate" in kafka_rights.ROLES
 
 
 @needs_helm

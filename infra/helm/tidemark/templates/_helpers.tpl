@@ -42,7 +42,6 @@ capabilities: {drop: [ALL]}
 {{/* The environment of a service or command: dict "root" $ "role" "poller" "secrets" (list "secret-keys") "clickhouse" true "own" map */}}
 {{- define "tidemark.env" -}}
 {{- $v := .root.Values -}}
-{{- if ne .role "migrate" }}
 - {name: TIDEMARK_KAFKA_BOOTSTRAP, value: {{ required "kafka.bootstrap: host:port of your Kafka" $v.kafka.bootstrap | quote }}}
 {{- $protocol := ternary (ternary "SASL_SSL" "SASL_PLAINTEXT" $v.kafka.tls.enabled) (ternary "SSL" "PLAINTEXT" $v.kafka.tls.enabled) $v.kafka.sasl.enabled }}
 - {name: TIDEMARK_KAFKA_SECURITY_PROTOCOL, value: {{ $protocol }}}
@@ -56,6 +55,8 @@ capabilities: {drop: [ALL]}
 - {name: TIDEMARK_KAFKA_SASL_USERNAME, value: {{ printf "%s%s" $v.kafka.sasl.principalPrefix .role | quote }}}
 - {name: TIDEMARK_KAFKA_SASL_PASSWORD_FILE, value: /etc/tidemark/secrets/kafka-password}
 {{- end }}
+{{- /* The tables' migration asks Kafka for the living aggregators, and the registry for nothing. */}}
+{{- if ne .role "migrate" }}
 {{- if $v.registry.existingSecret }}
 - name: TIDEMARK_SCHEMA_REGISTRY_URL
   valueFrom: {secretKeyRef: {name: {{ $v.registry.existingSecret }}, key: url}}
@@ -65,9 +66,9 @@ capabilities: {drop: [ALL]}
 {{- if $v.authority.existingSecret }}
 - {name: TIDEMARK_SCHEMA_REGISTRY_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
+{{- end }}
 - {name: TIDEMARK_TOPIC_PREFIX, value: {{ $v.topics.prefix | quote }}}
 - {name: TIDEMARK_TOPIC_PARTITIONS, value: {{ $v.topics.partitions | quote }}}
-{{- end }}
 {{- if .clickhouse }}
 - {name: TIDEMARK_CLICKHOUSE_URL_FILE, value: /etc/tidemark/secrets/clickhouse-url}
 {{- if $v.authority.existingSecret }}
@@ -86,7 +87,9 @@ capabilities: {drop: [ALL]}
 - {name: TIDEMARK_LOG_LEVEL, value: {{ $v.logLevel }}}
 - {name: TIDEMARK_METRICS_HOST, value: 0.0.0.0}
 - {name: TIDEMARK_METRICS_PORT, value: "9100"}
-{{- range $name, $value := merge (dict) (.own | default dict) $v.extraEnv }}
+{{- /* Whoever asks for the aggregators' group, asks for the one that the aggregators have. */}}
+{{- $group := pick ($v.aggregator.env | default dict) "TIDEMARK_AGGREGATOR_GROUP" }}
+{{- range $name, $value := merge (dict) (.own | default dict) $group $v.extraEnv }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
 {{- end -}}
@@ -96,7 +99,7 @@ capabilities: {drop: [ALL]}
 {{- if include "tidemark.sources" . }}
 - {name: secrets, mountPath: /etc/tidemark/secrets, readOnly: true}
 {{- end }}
-{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret }}
 - {name: kafka-ca, mountPath: /etc/tidemark/kafka-ca, readOnly: true}
 {{- end }}
 {{- if .root.Values.authority.existingSecret }}
@@ -107,7 +110,7 @@ capabilities: {drop: [ALL]}
 {{/* Each secret as a file that its group alone reads: services read NAME_FILE. */}}
 {{- define "tidemark.sources" -}}
 {{- $v := .root.Values -}}
-{{- if and $v.kafka.sasl.enabled (ne .role "migrate") }}
+{{- if $v.kafka.sasl.enabled }}
 - secret:
     name: {{ required "kafka.sasl.existingSecret: passwords by service" $v.kafka.sasl.existingSecret }}
     items: [{key: {{ .role }}, path: kafka-password}]
@@ -132,7 +135,7 @@ capabilities: {drop: [ALL]}
     defaultMode: 0440
     sources: {{- . | nindent 6 }}
 {{- end }}
-{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret }}
 - name: kafka-ca
   secret:
     secretName: {{ .root.Values.kafka.tls.caSecret }}
