@@ -19,6 +19,7 @@ import yaml
 
 from schemas import kafka_rights
 from services.runtime.addresses import is_public
+from services.runtime.settings import SASL_MECHANISMS, ClickHouseSettings, KafkaSettings
 from tests.support.deployments import INFRA, commands, unknown_settings
 
 CHART = INFRA / "helm" / "tidemark"
@@ -36,11 +37,14 @@ FULL: dict[str, Any] = {
     "authority": {"existingSecret": "tidemark-ca"},
     "kafka": {
         "bootstrap": "kafka-1:9093,kafka-2:9093",
-        "tls": {"enabled": True, "caSecret": "kafka-ca"},
+        "tls": {"enabled": True, "caSecret": "kafka-ca", "clientSecret": "kafka-client"},
         "sasl": {"enabled": True, "existingSecret": "tidemark-kafka"},
     },
     "registry": {"existingSecret": "tidemark-registry"},
-    "clickhouse": {"existingSecret": "tidemark-clickhouse", "cluster": "main", "rawEventsRetentionDays": 400},
+    "clickhouse": {
+        "existingSecret": "tidemark-clickhouse", "tls": {"clientSecret": "clickhouse-client"},
+        "cluster": "main", "rawEventsRetentionDays": 400,
+    },
     "secrets": {"existingSecret": "tidemark"},
     "platforms": {"existingSecret": "tidemark-platforms"},
     "imagePullSecrets": [{"name": "registry"}],
@@ -155,6 +159,41 @@ def test_an_own_authority_is_trusted_by_every_pod_for_what_it_uses() -> None:
     own = {**FULL, "kafka": {**FULL["kafka"], "tls": {"enabled": True}}}
     done = helm("template", "prod", str(CHART), "--kube-version", KUBERNETES, values=own)
     assert "{name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}" in done.stdout
+
+
+@needs_helm
+def test_a_certificate_of_the_services_is_a_file_where_the_settings_look_for_it() -> None:
+    for component, pod in pods("full"):
+        (container,) = pod["containers"]
+        told = {entry["name"]: entry.get("value") for entry in container["env"]}
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        held = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+        for engine in ("kafka", "clickhouse"):
+            name = f"{engine}-client"
+            if engine == "clickhouse" and "TIDEMARK_CLICKHOUSE_URL_FILE" not in told:
+                assert name not in {*mounted, *held}, component
+                continue
+            assert held[name]["secretName"] == name
+            assert held[name]["defaultMode"] == 0o440
+            files = {f"{mounted[name]}/{item['path']}" for item in held[name]["items"]}
+            prefix = f"TIDEMARK_{engine.upper()}_SSL"
+            assert {told[f"{prefix}_CERTFILE"], told[f"{prefix}_KEYFILE"]} == files, component
+            assert told[f"{prefix}_KEYFILE"].endswith("tls.key")
+
+
+def test_the_charts_certificates_are_given_under_names_that_the_settings_have() -> None:
+    text = template("_helpers.tpl")
+    named = set(re.findall(r"\bTIDEMARK_(?:KAFKA|CLICKHOUSE)_SSL_\w+", text))
+    fields = {*KafkaSettings.model_fields, *ClickHouseSettings.model_fields}
+    assert named == {f"TIDEMARK_{field.upper()}" for field in fields if re.search(r"_ssl_\w+file$", field)}
+
+
+def test_the_schema_has_the_mechanisms_that_the_chart_can_configure() -> None:
+    """With a user and a password; for others Kafka's settings need files or tokens that no value names."""
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    mechanisms = schema["properties"]["kafka"]["properties"]["sasl"]["properties"]["mechanism"]["enum"]
+    assert mechanisms == ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    assert set(mechanisms) < set(SASL_MECHANISMS)
 
 
 @needs_helm
@@ -429,6 +468,8 @@ def test_dependencies_are_in_the_cluster_or_on_private_addresses_unless_the_valu
         ({"image": {"digest": "abc"}}, "digest"),
         ({"extraEnv": {"OTHER": "1"}}, "OTHER"),
         ({"pollers": {}}, "pollers"),
+        ({"kafka": {**LEAST["kafka"], "sasl": {"mechanism": "OAUTHBEARER"}}}, "mechanism"),
+        ({"kafka": {**LEAST["kafka"], "tls": {"clientSecret": "kafka-client"}}}, "kafka.tls.enabled"),
         ({"secrets": {"existingSecret": ""}}, "secrets.existingSecret"),
     ],
 )

@@ -50,6 +50,10 @@ capabilities: {drop: [ALL]}
 {{- else if and $v.kafka.tls.enabled $v.authority.existingSecret }}
 - {name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
+{{- with include "tidemark.kafkaClient" .root }}
+- {name: TIDEMARK_KAFKA_SSL_CERTFILE, value: /etc/tidemark/kafka-client/tls.crt}
+- {name: TIDEMARK_KAFKA_SSL_KEYFILE, value: /etc/tidemark/kafka-client/tls.key}
+{{- end }}
 {{- if $v.kafka.sasl.enabled }}
 - {name: TIDEMARK_KAFKA_SASL_MECHANISM, value: {{ $v.kafka.sasl.mechanism }}}
 - {name: TIDEMARK_KAFKA_SASL_USERNAME, value: {{ printf "%s%s" $v.kafka.sasl.principalPrefix .role | quote }}}
@@ -74,6 +78,10 @@ capabilities: {drop: [ALL]}
 {{- if $v.authority.existingSecret }}
 - {name: TIDEMARK_CLICKHOUSE_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
+{{- if $v.clickhouse.tls.clientSecret }}
+- {name: TIDEMARK_CLICKHOUSE_SSL_CERTFILE, value: /etc/tidemark/clickhouse-client/tls.crt}
+- {name: TIDEMARK_CLICKHOUSE_SSL_KEYFILE, value: /etc/tidemark/clickhouse-client/tls.key}
+{{- end }}
 {{- with $v.clickhouse.cluster }}
 - {name: TIDEMARK_CLICKHOUSE_CLUSTER, value: {{ . | quote }}}
 {{- end }}
@@ -94,6 +102,14 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* The secret of the services' own certificate for Kafka; nothing without one. */}}
+{{- define "tidemark.kafkaClient" -}}
+{{- with .Values.kafka.tls.clientSecret }}
+{{- if not $.Values.kafka.tls.enabled }}{{ fail "kafka.tls.clientSecret needs kafka.tls.enabled: true" }}{{ end }}
+{{- . }}
+{{- end }}
+{{- end -}}
+
 {{- define "tidemark.mounts" -}}
 - {name: tmp, mountPath: /tmp}
 {{- if include "tidemark.sources" . }}
@@ -101,6 +117,12 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret }}
 - {name: kafka-ca, mountPath: /etc/tidemark/kafka-ca, readOnly: true}
+{{- end }}
+{{- if include "tidemark.kafkaClient" .root }}
+- {name: kafka-client, mountPath: /etc/tidemark/kafka-client, readOnly: true}
+{{- end }}
+{{- if and .clickhouse .root.Values.clickhouse.tls.clientSecret }}
+- {name: clickhouse-client, mountPath: /etc/tidemark/clickhouse-client, readOnly: true}
 {{- end }}
 {{- if .root.Values.authority.existingSecret }}
 - {name: authority, mountPath: /etc/tidemark/authority, readOnly: true}
@@ -140,6 +162,20 @@ capabilities: {drop: [ALL]}
   secret:
     secretName: {{ .root.Values.kafka.tls.caSecret }}
     items: [{key: {{ .root.Values.kafka.tls.caKey }}, path: ca.crt}]
+{{- end }}
+{{- with include "tidemark.kafkaClient" .root }}
+- name: kafka-client
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+{{- end }}
+{{- if and .clickhouse .root.Values.clickhouse.tls.clientSecret }}
+- name: clickhouse-client
+  secret:
+    secretName: {{ .root.Values.clickhouse.tls.clientSecret }}
+    defaultMode: 0440
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
 {{- end }}
 {{- if .root.Values.authority.existingSecret }}
 - name: authority
