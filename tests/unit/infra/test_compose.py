@@ -91,6 +91,11 @@ def test_the_migration_can_ask_kafka_for_the_living_aggregators() -> None:
     assert "kafka" in migrate["depends_on"]
 
 
+def test_our_image_is_built_and_run_for_the_architecture_that_its_packages_have() -> None:
+    for name, service in OURS.items():
+        assert service["platform"] == "linux/amd64", name
+
+
 def test_the_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
     folder.mkdir()

@@ -74,6 +74,13 @@ def test_its_commands_for_kubernetes_name_the_secrets_of_the_values(tmp_path: Pa
     assert values["kafka"]["bootstrap"] == "kafka:9093"
 
 
+def test_the_image_is_built_for_the_architecture_that_its_packages_have() -> None:
+    for command in re.findall(r"^docker build .*$", CODE, re.MULTILINE):
+        assert "--platform linux/amd64" in command
+    needs = PAGE[: PAGE.index("## 1.")]
+    assert "amd64" in needs
+
+
 def test_a_machine_gets_every_file_that_its_units_name() -> None:
     (block,) = (block for block in BLOCKS if block.startswith("umask 022"))
     for path in (INFRA / "systemd").glob("*.service"):

@@ -275,6 +275,25 @@ def test_each_role_has_its_own_user_and_no_more_secrets_than_it_needs() -> None:
 
 
 @needs_helm
+def test_every_pod_is_on_nodes_of_the_images_architecture_and_where_its_own_values_say() -> None:
+    for component, pod in pods("full"):
+        own = {"disk": "ssd"} if component == "query-api" else {}
+        assert pod["nodeSelector"] == {"kubernetes.io/arch": "amd64", **own}, component
+    taints = [{"key": "batch", "operator": "Exists"}]
+    arm = {"nodeSelector": {"kubernetes.io/arch": "arm64"}, "tolerations": taints}
+    for component, pod in pods_of(render({**LEAST, "deploySteps": arm, "audit": arm})):
+        is_job = component in ("topics", "migrate", "audit")
+        assert pod["nodeSelector"] == {"kubernetes.io/arch": "arm64" if is_job else "amd64"}
+        assert pod.get("tolerations") == (taints if is_job else None)
+
+
+def test_the_images_architecture_is_the_only_one_that_the_chart_runs_it_on() -> None:
+    assert values_of_the_chart()["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+    for name in ("query-api.yaml", "workers.yaml", "jobs.yaml"):
+        assert 'include "tidemark.scheduling"' in template(name), name
+
+
+@needs_helm
 def test_workers_keep_their_names() -> None:
     sets = of_kind("full", "StatefulSet")
     assert {found["metadata"]["name"] for found in sets} == {

@@ -209,14 +209,16 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 {{- end -}}
 
+{{/* Which nodes take a pod: dict "root" $ "values" map */}}
 {{- define "tidemark.scheduling" -}}
-{{- with .nodeSelector }}
+{{- $own := .values.nodeSelector | default dict -}}
+{{- with merge (dict) $own .root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .affinity }}
+{{- with .values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
