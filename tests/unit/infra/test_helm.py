@@ -20,6 +20,7 @@ import yaml
 from schemas import kafka_rights
 from services.runtime.addresses import is_public
 from services.runtime.settings import SASL_MECHANISMS, ClickHouseSettings, KafkaSettings
+from services.status.addresses import parse_targets
 from tests.support.deployments import INFRA, commands, unknown_settings
 
 CHART = INFRA / "helm" / "tidemark"
@@ -96,6 +97,12 @@ def pods_of(manifests: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
         if template:
             found.append((template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]))
     return found
+
+
+def _told(manifests: list[dict[str, Any]], component: str) -> dict[str, str]:
+    """The settings of a component's container that are no references."""
+    (container,) = dict(pods_of(manifests))[component]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
 def of_kind(which: str, kind: str) -> list[dict[str, Any]]:
@@ -305,6 +312,48 @@ def test_workers_keep_their_names() -> None:
 
 
 @needs_helm
+def test_the_operators_page_asks_every_worker_by_its_name_and_policies_let_it() -> None:
+    manifests = render({**LEAST, "aggregator": {"replicas": 3}, "notifier": {"replicas": 2}})
+    targets = parse_targets(_told(manifests, "query-api")["TIDEMARK_STATUS_TARGETS"])
+    numbers = {"aggregator": 3, "poller": 2, "notifier": 2}
+    assert targets == {
+        **{
+            f"{role}-{number}": f"http://prod-tidemark-{role}-{number}.prod-tidemark-{role}.tidemark.svc:9100"
+            for role, count in numbers.items()
+            for number in range(count)
+        },
+        "query-api": "http://127.0.0.1:9100",
+    }
+    for found in manifests:
+        name, spec = found["metadata"]["name"], found.get("spec", {})
+        if found["kind"] == "StatefulSet":
+            assert spec["serviceName"] == name, "gives the pods their names in DNS"
+        if found["kind"] == "NetworkPolicy":
+            component = spec["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+            askers = [
+                peer["podSelector"]["matchLabels"]
+                for rule in spec["ingress"] for peer in rule.get("from", ()) if "podSelector" in peer
+            ]  # fmt: skip
+            asked = [
+                peer["podSelector"]["matchLabels"]
+                for rule in spec["egress"] for peer in rule.get("to", ())
+                if "podSelector" in peer and rule["ports"] == [{"protocol": "TCP", "port": 9100}]
+            ]  # fmt: skip
+            release = {"app.kubernetes.io/name": "tidemark", "app.kubernetes.io/instance": "prod"}
+            assert askers == [{**release, "app.kubernetes.io/component": "query-api"}] * (component in numbers), component
+            assert asked == [release] * (component == "query-api"), component
+
+
+@needs_helm
+def test_targets_of_the_operators_page_that_the_values_name_are_kept() -> None:
+    own = {"TIDEMARK_STATUS_TARGETS": "poller-7=http://elsewhere:9100"}
+    for values in ({"extraEnv": own}, {"queryApi": {"env": own}}):
+        manifests = render({**LEAST, **values, "notifier": {"enabled": False}})
+        assert own.items() <= _told(manifests, "query-api").items()
+    assert "notifier" not in _told(render({**LEAST, "notifier": {"enabled": False}}), "query-api")["TIDEMARK_STATUS_TARGETS"]
+
+
+@needs_helm
 def test_deploy_steps_come_before_the_services_and_the_audit_each_night() -> None:
     jobs = of_kind("least", "Job")
     assert {job["spec"]["template"]["spec"]["containers"][0]["args"][0] for job in jobs} == {"topics", "migrate"}
@@ -511,6 +560,13 @@ def test_the_schema_covers_every_value() -> None:
 
     check(schema, values, "values")
     assert schema["additionalProperties"] is False
+
+
+def test_the_operators_page_is_told_of_workers_by_the_chart() -> None:
+    assert 'include "tidemark.statusTargets"' in template("query-api.yaml")
+    text = template("network.yaml")
+    assert text.index('if ne $component "query-api"') < text.index("# The operator's page.")
+    assert "# The operator's page asks the workers." in text
 
 
 def test_the_charts_alerts_are_those_of_the_repository() -> None:

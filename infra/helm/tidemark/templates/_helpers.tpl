@@ -185,6 +185,20 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* What the operator's page asks: each worker by its stable name, and the query API that answers the page. */}}
+{{- define "tidemark.statusTargets" -}}
+{{- $name := include "tidemark.name" . -}}
+{{- $targets := list -}}
+{{- $workers := dict "aggregator" .Values.aggregator "poller" .Values.poller -}}
+{{- if .Values.notifier.enabled }}{{ $_ := set $workers "notifier" .Values.notifier }}{{ end -}}
+{{- range $role, $values := $workers -}}
+{{- range $number := until (int $values.replicas) -}}
+{{- $targets = append $targets (printf "%s-%d=http://%s-%s-%d.%s-%s.%s.svc:9100" $role $number $name $role $number $name $role $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- append $targets "query-api=http://127.0.0.1:9100" | join "," -}}
+{{- end -}}
+
 {{/* The port of an http(s) address. */}}
 {{- define "tidemark.urlPort" -}}
 {{- $url := urlParse . -}}
