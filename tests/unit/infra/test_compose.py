@@ -89,7 +89,10 @@ def test_services_wait_for_the_deploy_steps_and_these_for_healthy_engines() -> N
 
 def test_the_migration_can_ask_kafka_for_the_living_aggregators() -> None:
     migrate = SERVICES["migrate"]
-    assert migrate["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"] == OURS["aggregator"]["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+    assert (
+        migrate["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+        == OURS["aggregator"]["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+    )
     assert "kafka" in migrate["depends_on"]
 
 

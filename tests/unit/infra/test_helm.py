@@ -22,6 +22,8 @@ from services.runtime.addresses import is_public
 from services.runtime.settings import SASL_MECHANISMS, ClickHouseSettings, KafkaSettings
 from services.status.addresses import parse_targets
 from tests.support.deployments import INFRA, commands, unknown_settings
+from tests.support.metrics import exported
+from tests.support.promql import IN_A_CLUSTER, matchers_of
 
 CHART = INFRA / "helm" / "tidemark"
 KUBERNETES = "1.34"
@@ -43,8 +45,10 @@ FULL: dict[str, Any] = {
     },
     "registry": {"existingSecret": "tidemark-registry"},
     "clickhouse": {
-        "existingSecret": "tidemark-clickhouse", "tls": {"clientSecret": "clickhouse-client"},
-        "cluster": "main", "rawEventsRetentionDays": 400,
+        "existingSecret": "tidemark-clickhouse",
+        "tls": {"clientSecret": "clickhouse-client"},
+        "cluster": "main",
+        "rawEventsRetentionDays": 400,
     },
     "secrets": {"existingSecret": "tidemark"},
     "platforms": {"existingSecret": "tidemark-platforms"},
@@ -340,7 +344,9 @@ def test_the_operators_page_asks_every_worker_by_its_name_and_policies_let_it() 
                 if "podSelector" in peer and rule["ports"] == [{"protocol": "TCP", "port": 9100}]
             ]  # fmt: skip
             release = {"app.kubernetes.io/name": "tidemark", "app.kubernetes.io/instance": "prod"}
-            assert askers == [{**release, "app.kubernetes.io/component": "query-api"}] * (component in numbers), component
+            assert askers == [{**release, "app.kubernetes.io/component": "query-api"}] * (component in numbers), (
+                component
+            )
             assert asked == [release] * (component == "query-api"), component
 
 
@@ -350,7 +356,10 @@ def test_targets_of_the_operators_page_that_the_values_name_are_kept() -> None:
     for values in ({"extraEnv": own}, {"queryApi": {"env": own}}):
         manifests = render({**LEAST, **values, "notifier": {"enabled": False}})
         assert own.items() <= _told(manifests, "query-api").items()
-    assert "notifier" not in _told(render({**LEAST, "notifier": {"enabled": False}}), "query-api")["TIDEMARK_STATUS_TARGETS"]
+    assert (
+        "notifier"
+        not in _told(render({**LEAST, "notifier": {"enabled": False}}), "query-api")["TIDEMARK_STATUS_TARGETS"]
+    )
 
 
 @needs_helm
@@ -392,7 +401,9 @@ def test_the_migration_is_given_kafkas_settings() -> None:
     assert kafka.count('ne .role "migrate"') == 1, "of the registry alone"
     assert kafka.index("TIDEMARK_KAFKA_SASL_PASSWORD_FILE") < kafka.index('ne .role "migrate"')
     assert text.count('ne .role "migrate"') == 1
-    assert "migrate" in re.findall(r"# Passwords by service: (.*)\.", (CHART / "values.yaml").read_text())[0].split(", ")
+    assert "migrate" in re.findall(r"# Passwords by service: (.*)\.", (CHART / "values.yaml").read_text())[0].split(
+        ", "
+    )
     assert "migrate" in kafka_rights.ROLES
 
 
@@ -422,7 +433,7 @@ def test_pods_that_are_not_ready_never_hold_up_the_drain_of_a_node() -> None:
 
 @needs_helm
 def test_a_query_api_that_ends_answers_until_nobody_asks_it() -> None:
-    for seconds, command in ((10, ["sleep", "10"]), (25, ["sleep", "25"]), (0, None)):
+    for seconds, command in ((25, ["sleep", "25"]), (0, None)):
         manifests = render({**LEAST, "queryApi": {"preStopSeconds": seconds}})
         (pod,) = [found["spec"]["template"]["spec"] for found in manifests if found["kind"] == "Deployment"]
         hook = pod["containers"][0].get("lifecycle", {"preStop": {"exec": {"command": None}}})
@@ -487,20 +498,23 @@ def test_what_the_policies_leave_out_of_public_addresses_is_what_the_notifier_re
 @pytest.mark.parametrize(
     ("change", "ports"),
     [
-        ({"kafka": {"bootstrap": "b-1.example.com:9096,b-2.example.com:9098"}}, {9096, 9098}),
-        ({"kafka": {"bootstrap": "[2001:db8::1]:19092"}}, {19092}),
-        ({"registry": {"url": "http://registry:18081/apis/ccompat/v7"}}, {18081}),
-        ({"registry": {"url": "http://registry.example.com"}}, {80}),
-        ({"registry": {"url": "https://registry.example.com"}}, {443}),
-        ({"extraEnv": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}}, {4318}),
-        ({"networkPolicy": {"dependencyPorts": [8123, 18443]}}, {8123, 18443}),
+        (
+            {
+                "kafka": {"bootstrap": "b-1.example.com:9096,b-2.example.com:9098,[2001:db8::1]:19092"},
+                "registry": {"url": "http://registry:18081/apis/ccompat/v7"},
+                "extraEnv": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+            },
+            {9096, 9098, 19092, 18081, 4318},
+        ),
+        ({"registry": {"url": "http://registry.example.com"}}, {9092, 80}),
+        ({"registry": {"url": "https://registry.example.com"}}, {9092, 443}),
     ],
 )
 def test_every_policy_opens_the_ports_that_the_values_name(change: dict[str, Any], ports: set[int]) -> None:
-    rules = to_dependencies(render({**LEAST, **change}))
+    rules = to_dependencies(render({**LEAST, **change, "networkPolicy": {"dependencyPorts": [8123]}}))
     assert set(rules) == {component for component, _ in pods("least")}
     for component, rule in rules.items():
-        assert ports <= {entry["port"] for entry in rule["ports"]}, component
+        assert {entry["port"] for entry in rule["ports"]} == ports | {8123}, component
 
 
 @needs_helm
@@ -571,6 +585,95 @@ def test_the_operators_page_is_told_of_workers_by_the_chart() -> None:
 
 def test_the_charts_alerts_are_those_of_the_repository() -> None:
     assert (CHART / "files" / "alerts.yml").read_text() == (INFRA / "prometheus" / "alerts.yml").read_text()
+
+
+def rules_of(groups: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+ALERTS = yaml.safe_load((CHART / "files" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+OF_THE_RELEASE = {"namespace": "tidemark", "release": "prod"}
+
+
+def test_the_charts_alerts_are_made_to_ask_for_their_own_release() -> None:
+    """By the pattern in the template, over the rules; the rendered rules are judged below, where there is Helm."""
+    text = template("_helpers.tpl")
+    (pattern,) = re.findall(r"regexReplaceAll `([^`]+)` \.expr", text)
+    selector = '{namespace="tidemark",release="prod"}'
+    for name, rule in rules_of(ALERTS).items():
+        expression = re.sub(pattern, lambda found: found[1] + selector, rule["expr"]).replace("}{", ",")
+        found = matchers_of(expression, exported(), IN_A_CLUSTER)
+        assert found, name
+        assert all(OF_THE_RELEASE.items() <= matchers.items() for matchers in found), name
+    assert 'ne $group.name "tidemark-notifier"' in template("monitoring.yaml")
+    assert "tidemark-notifier" in [group["name"] for group in ALERTS]
+
+
+@needs_helm
+def test_alerts_judge_their_own_release_alone_and_say_which() -> None:
+    (rule,) = of_kind("full", "PrometheusRule")
+    written, kept = rules_of(rule["spec"]["groups"]), rules_of(ALERTS)
+    assert list(written) == list(kept)
+    for name, own in written.items():
+        found = matchers_of(own["expr"], exported(), IN_A_CLUSTER)
+        assert all(OF_THE_RELEASE.items() <= matchers.items() for matchers in found), name
+        # Nothing else was changed: without the release's labels it is the rule of the repository.
+        without = re.sub(r'namespace="tidemark",release="prod",?', "", own["expr"]).replace("{}", "")
+        if name != "TidemarkMemory":
+            assert " ".join(without.split()) == " ".join(kept[name]["expr"].split())
+        assert own["labels"] == {**kept[name]["labels"], **OF_THE_RELEASE}
+        assert {key: own[key] for key in own if key not in ("expr", "labels")} == {
+            key: kept[name][key] for key in kept[name] if key not in ("expr", "labels")
+        }
+    (monitor,) = of_kind("full", "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert [relabelled["targetLabel"] for relabelled in endpoint["relabelings"]] == ["release"]
+
+
+def memory_thresholds(expression: str) -> dict[str, float]:
+    """Bytes by service."""
+    found = re.findall(r'job=~"\.\*tidemark\.\*-([a-z-]+)"\} > (\S+)', expression)
+    return {service: float(value) for service, value in found}
+
+
+def limits(values: dict[str, Any]) -> dict[str, float]:
+    """Bytes of the containers' limits, by service."""
+    names = {"aggregator": "aggregator", "poller": "poller", "queryApi": "query-api", "notifier": "notifier"}
+    units = {"Gi": 2**30, "Mi": 2**20}
+    held = {name: values[part]["resources"]["limits"]["memory"] for part, name in names.items()}
+    return {name: float(text[:-2]) * units[text[-2:]] for name, text in held.items()}
+
+
+def test_the_alert_on_memory_fires_before_a_container_is_killed_for_it() -> None:
+    thresholds = memory_thresholds(rules_of(ALERTS)["TidemarkMemory"]["expr"])
+    bounds = limits(values_of_the_chart())
+    assert set(thresholds) == set(bounds)
+    for service, bytes_ in thresholds.items():
+        assert 0.7 < bytes_ / bounds[service] < 0.85, service
+
+
+@needs_helm
+def test_alerts_follow_the_values() -> None:
+    memory = {"aggregator": "3Gi", "poller": "1.5G", "query-api": "800M", "notifier": 300_000_000}
+    values = {
+        name.replace("query-api", "queryApi"): {"resources": {"limits": {"memory": held}}}
+        for name, held in memory.items()
+    }
+    values["notifier"]["enabled"] = False
+    manifests = render({**LEAST, **values, "metrics": {"prometheusRule": {"enabled": True}}}, "a-" * 25 + "a")
+    (rule,) = [found for found in manifests if found["kind"] == "PrometheusRule"]
+    assert "tidemark-notifier" not in [group["name"] for group in rule["spec"]["groups"]]
+    assert not any("Notifier" in name or "Webhook" in name for name in rules_of(rule["spec"]["groups"]))
+    expression = rules_of(rule["spec"]["groups"])["TidemarkMemory"]["expr"]
+    bounds = {"aggregator": 3 * 2**30, "poller": 1.5e9, "query-api": 8e8, "notifier": 3e8}
+    assert memory_thresholds(expression) == {name: int(held * 0.8) for name, held in bounds.items()}
+    # The job of a ServiceMonitor is the service's name.
+    jobs = dict.fromkeys(memory_thresholds(expression), 0)
+    for found in manifests:
+        for service in jobs:
+            if found["kind"] == "Service" and re.fullmatch(f".*tidemark.*-{service}", found["metadata"]["name"]):
+                jobs[service] += 1
+    assert jobs == {"aggregator": 1, "poller": 1, "query-api": 1, "notifier": 0}
 
 
 def test_no_value_is_a_password() -> None:

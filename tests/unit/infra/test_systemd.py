@@ -107,7 +107,9 @@ def test_every_unit_of_a_machine_has_a_port_for_its_metrics_and_prometheus_asks_
     assert len(set(ports.values())) == len(ports)
     jobs = yaml.safe_load((INFRA / "prometheus" / "machines.yml").read_text(encoding="utf-8"))["scrape_configs"]
     asked = {
-        job["job_name"]: {int(target.rpartition(":")[2]) for group in job["static_configs"] for target in group["targets"]}
+        job["job_name"]: {
+            int(target.rpartition(":")[2]) for group in job["static_configs"] for target in group["targets"]
+        }
         for job in jobs
     }
     assert set(asked) == {name.removesuffix("@") for name in services}

@@ -1,6 +1,7 @@
 {{/* Names, labels, and what every pod of Tidemark has. */}}
 {{- define "tidemark.name" -}}
-{{- if contains "tidemark" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ printf "%s-tidemark" .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- /* The word is never cut off: selectors of jobs look for it. */ -}}
+{{- if contains "tidemark" (trunc 40 .Release.Name) -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ .Release.Name | trunc 31 | trimSuffix "-" }}-tidemark{{- end -}}
 {{- end -}}
 
 {{/* dict "root" $ "component" "poller" */}}
@@ -197,6 +198,27 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 {{- end -}}
 {{- append $targets "query-api=http://127.0.0.1:9100" | join "," -}}
+{{- end -}}
+
+{{/* A quantity of memory in bytes: 512Mi, 1.5G, 1e9. */}}
+{{- define "tidemark.bytes" -}}
+{{- $units := dict "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $unit := get $units (regexFind "[A-Za-z]*$" .) | default 1 -}}
+{{- mulf (regexFind "^[0-9.]+(e[+]?[0-9]+)?" . | float64) (float64 $unit) | int64 -}}
+{{- end -}}
+
+{{/* An alert's expression for this release alone: each metric gets its labels, and the memory the limits of the values. */}}
+{{- define "tidemark.ofRelease" -}}
+{{- $selector := printf `{namespace=%q,release=%q}` .root.Release.Namespace .root.Release.Name -}}
+{{- $expr := regexReplaceAll `\b((?:tidemark|process)_[a-z_]+)` .expr (printf "${1}%s" $selector) | replace "}{" "," -}}
+{{- $v := .root.Values -}}
+{{- range $role, $values := dict "aggregator" $v.aggregator "poller" $v.poller "query-api" $v.queryApi "notifier" $v.notifier -}}
+{{- with dig "limits" "memory" "" ($values.resources | default dict) -}}
+{{- $bytes := include "tidemark.bytes" (toString .) | float64 | mulf 0.8 | int64 -}}
+{{- $expr = regexReplaceAll (printf `(-%s"\} > )[0-9.e]+` $role) $expr (printf "${1}%d" $bytes) -}}
+{{- end -}}
+{{- end -}}
+{{- $expr -}}
 {{- end -}}
 
 {{/* The port of an http(s) address. */}}
