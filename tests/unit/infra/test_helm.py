@@ -391,13 +391,13 @@ def test_the_aggregators_group_is_told_to_whoever_asks_for_it() -> None:
     for component, pod in pods_of(manifests):
         (container,) = pod["containers"]
         told[component] = [entry["value"] for entry in container["env"] if entry["name"] == "TIDEMARK_AGGREGATOR_GROUP"]
-    assert told == dict.fromkeys(told, ["ours"])
+    assert told == {component: ["ours"] for component in told}
 
 
 def test_the_migration_is_given_kafkas_settings() -> None:
     text = template("_helpers.tpl")
     environment = text[text.index('define "tidemark.env"') : text.index('define "tidemark.mounts"')]
-    kafka, _, rest = environment.partition("TIDEMARK_SCHEMA_REGISTRY_URL")
+    kafka = environment.partition("TIDEMARK_SCHEMA_REGISTRY_URL")[0]
     assert kafka.count('ne .role "migrate"') == 1, "of the registry alone"
     assert kafka.index("TIDEMARK_KAFKA_SASL_PASSWORD_FILE") < kafka.index('ne .role "migrate"')
     assert text.count('ne .role "migrate"') == 1
