@@ -655,7 +655,7 @@ def test_the_alert_on_memory_fires_before_a_container_is_killed_for_it() -> None
 @needs_helm
 def test_alerts_follow_the_values() -> None:
     memory = {"aggregator": "3Gi", "poller": "1.5G", "query-api": "800M", "notifier": 300_000_000}
-    values = {
+    values: dict[str, dict[str, Any]] = {
         name.replace("query-api", "queryApi"): {"resources": {"limits": {"memory": held}}}
         for name, held in memory.items()
     }
