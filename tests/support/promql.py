@@ -15,6 +15,8 @@ from tests.support.metrics import Exported
 
 SCRAPED = frozenset({"job", "instance"})
 """Labels that the scrape adds to each series."""
+IN_A_CLUSTER = SCRAPED | {"namespace", "release"}
+"""Labels that the scrapes of the chart's pods add."""
 
 # What Grafana puts in the place of a variable, as far as the parser needs a value there.
 _VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
@@ -26,11 +28,12 @@ class Wrong(Exception):
     """An expression asks for what no service exports; the message says what."""
 
 
-def labels_of(expression: str, metrics: Mapping[str, Exported]) -> frozenset[str]:
+def labels_of(expression: str, metrics: Mapping[str, Exported], scraped: frozenset[str] = SCRAPED) -> frozenset[str]:
     """The labels of an expression's series; {} of a scalar.
 
     Args:
         metrics: the series that exist, by name.
+        scraped: labels that the scrape adds to each series.
 
     Raises:
         Wrong: the expression has a metric or label that does not exist, or treats a type as another.
@@ -38,13 +41,28 @@ def labels_of(expression: str, metrics: Mapping[str, Exported]) -> frozenset[str
     """
     for variable, value in _VARIABLES.items():
         expression = expression.replace(variable, value)
-    found = _Check(metrics).labels(promql_parser.parse(expression))
+    found = _Check(metrics, scraped).labels(promql_parser.parse(expression))
     return frozenset() if found is None else found
 
 
+def matchers_of(
+    expression: str, metrics: Mapping[str, Exported], scraped: frozenset[str] = SCRAPED
+) -> list[dict[str, str]]:
+    """Of each selector in an expression the values that it asks for, by label, whichever way they are compared.
+
+    Raises:
+        Wrong: as `labels_of`.
+    """
+    check = _Check(metrics, scraped)
+    check.labels(promql_parser.parse(expression))
+    return check.matchers
+
+
 class _Check:
-    def __init__(self, metrics: Mapping[str, Exported]) -> None:
+    def __init__(self, metrics: Mapping[str, Exported], scraped: frozenset[str]) -> None:
         self._metrics = metrics
+        self._scraped = scraped
+        self.matchers: list[dict[str, str]] = []
 
     def labels(self, node: object) -> frozenset[str] | None:
         """The labels of a part's series; None for a scalar."""
@@ -67,7 +85,8 @@ class _Check:
         metric = Exported("gauge", frozenset()) if node.name == "up" else self._metrics.get(node.name or "")
         if metric is None:
             raise Wrong(f"no service exports {node.name}")
-        labels = metric.labels | SCRAPED
+        labels = metric.labels | self._scraped
+        self.matchers.append({matcher.name: matcher.value for matcher in node.matchers.matchers})
         for matcher in node.matchers.matchers:
             if matcher.name not in labels:
                 raise Wrong(f"{node.name} has no label {matcher.name}; it has {', '.join(sorted(labels))}")

@@ -6,6 +6,7 @@ The client `docker compose` checks it as well, where there is one.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services.status.addresses import parse_targets
 from tests.support import containers
 from tests.support.deployments import INFRA, commands, settings_in, unknown_settings
 
@@ -83,6 +85,31 @@ def test_services_wait_for_the_deploy_steps_and_these_for_healthy_engines() -> N
     for name in ENGINES:
         assert SERVICES[name]["healthcheck"]["test"], name
         assert SERVICES[name]["volumes"], f"{name} keeps its data"
+
+
+def test_the_migration_can_ask_kafka_for_the_living_aggregators() -> None:
+    migrate = SERVICES["migrate"]
+    assert (
+        migrate["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+        == OURS["aggregator"]["environment"]["TIDEMARK_KAFKA_BOOTSTRAP"]
+    )
+    assert "kafka" in migrate["depends_on"]
+
+
+def test_our_image_is_built_and_run_for_the_architecture_that_its_packages_have() -> None:
+    for name, service in OURS.items():
+        assert service["platform"] == "linux/amd64", name
+
+
+def test_the_operators_page_asks_every_service() -> None:
+    told = SERVICES["query-api"]["environment"]
+    targets = parse_targets(told["TIDEMARK_STATUS_TARGETS"])
+    running = set(OURS) - ONE_SHOT - {"query-api"}
+    hosts = {f"{name}-0": f"http://{name}:9100" for name in running}
+    assert targets == {**hosts, "query-api": "http://127.0.0.1:9100"}
+    for name in running:
+        assert OURS[name]["environment"]["TIDEMARK_METRICS_HOST"] == "0.0.0.0", "another container asks"
+    assert re.search(r"TIDEMARK_METRICS_PORT=9100\b", (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def test_the_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:

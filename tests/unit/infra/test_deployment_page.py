@@ -37,6 +37,9 @@ def test_its_values_are_values_of_the_chart() -> None:
                 check(value, held)
 
     check(values, known)
+    (policy,) = re.findall(r"^# (networkPolicy: .*)$", written, re.MULTILINE)
+    assert yaml.safe_load(policy)["networkPolicy"]["dependencyPeers"] == [], "for engines on public addresses"
+    check(yaml.safe_load(policy), known)
 
 
 def test_its_commands_for_kubernetes_name_the_secrets_of_the_values(tmp_path: Path) -> None:
@@ -69,6 +72,13 @@ def test_its_commands_for_kubernetes_name_the_secrets_of_the_values(tmp_path: Pa
     }
     assert "helm install tidemark infra/helm/tidemark --namespace tidemark --values values.yaml" in said
     assert values["kafka"]["bootstrap"] == "kafka:9093"
+
+
+def test_the_image_is_built_for_the_architecture_that_its_packages_have() -> None:
+    for command in re.findall(r"^docker build .*$", CODE, re.MULTILINE):
+        assert "--platform linux/amd64" in command
+    needs = PAGE[: PAGE.index("## 1.")]
+    assert "amd64" in needs
 
 
 def test_a_machine_gets_every_file_that_its_units_name() -> None:

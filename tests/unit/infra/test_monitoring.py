@@ -16,7 +16,7 @@ from services.platforms.base import Outcome
 from services.poller.partitions.ownership import Stage
 from tests.support.deployments import INFRA
 from tests.support.metrics import exported
-from tests.support.promql import Wrong, labels_of, named_in
+from tests.support.promql import IN_A_CLUSTER, Wrong, labels_of, named_in
 
 DASHBOARDS = INFRA / "grafana" / "dashboards"
 OPERATORS = json.loads((DASHBOARDS / "operators.json").read_text(encoding="utf-8"))
@@ -141,6 +141,31 @@ def test_the_scrape_of_a_cluster_finds_the_charts_pods() -> None:
         assert "{name: metrics, containerPort: 9100}" in (
             INFRA / "helm" / "tidemark" / "templates" / template
         ).read_text(encoding="utf-8")
+
+
+def test_series_of_a_cluster_say_which_release_of_which_namespace_they_are_of() -> None:
+    (job,) = SCRAPES["kubernetes"]["scrape_configs"]
+    sources = {step.get("target_label"): step["source_labels"] for step in job["relabel_configs"]}
+    assert sources["namespace"] == ["__meta_kubernetes_namespace"]
+    assert sources["release"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"]
+    assert set(sources) >= IN_A_CLUSTER
+
+
+JOBS = [f"{release}-{service}" for release in ("tidemark", "prod-tidemark", "tidemark-eu", "eu-tidemark-2")
+        for service in ("aggregator", "poller", "query-api", "notifier")]  # fmt: skip
+
+
+def test_selectors_of_jobs_find_the_jobs_of_every_release() -> None:
+    """A ServiceMonitor's job is the service's name, such as prod-tidemark-poller."""
+    expressions = [rule["expr"] for rule in RULES]
+    expressions += [target["expr"] for panel in OPERATORS["panels"] for target in panel["targets"]]
+    by_expression = [re.findall(r'job=~"([^"]+)"', expression) for expression in expressions]
+    selectors = [found for found in by_expression if found]
+    assert len(selectors) == 3, "TidemarkMemory, the panels of memory and of processes"
+    for patterns in selectors:
+        for job in JOBS:
+            assert sum(bool(re.fullmatch(pattern, job)) for pattern in patterns) == 1, job
+        assert not any(re.fullmatch(pattern, "shop-poller") for pattern in patterns)
 
 
 def test_up_writes_the_targets_that_its_scrape_reads(tmp_path: Path) -> None:

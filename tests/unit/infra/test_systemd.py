@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from schemas import clickhouse_rights, kafka_rights
+from services.status.addresses import parse_targets
 from tests.support.deployments import INFRA, commands, settings_in, unknown_settings
 
 UNITS = sorted((INFRA / "systemd").glob("*.service"))
@@ -20,6 +22,10 @@ CREDENTIALS = {
     "secret-keys": "TIDEMARK_SECRET_KEYS_FILE",
     "admin-key": "TIDEMARK_ADMIN_KEY_FILE",
 }
+
+_PORT = "TIDEMARK_METRICS_PORT="
+# The deploy steps, each with the one that comes before.
+_STEP_BEFORE = {"tidemark-topics.service": (), "tidemark-deploy.service": ("tidemark-topics.service",)}
 
 
 def entries(path: Path) -> list[tuple[str, str]]:
@@ -67,6 +73,71 @@ def test_a_service_reads_its_secrets_again_at_a_reload() -> None:
     for path in UNITS:
         is_service = any(name in path.name for name in ("poller", "aggregator", "notifier", "query-api"))
         assert (("ExecReload", "/bin/kill -HUP $MAINPID") in entries(path)) is is_service, path.name
+
+
+def test_an_engine_that_does_not_answer_at_boot_leaves_nothing_down() -> None:
+    for path in UNITS:
+        told = entries(path)
+        assert not {"Requires", "Requisite", "BindsTo", "PartOf"} & {name for name, _ in told}, path.name
+        if "audit" in path.name:
+            continue
+        assert ("StartLimitIntervalSec", "0") in told, f"{path.name} would be given up"
+        is_step = ("Type", "oneshot") in told
+        assert ("Restart", "on-failure" if is_step else "always") in told, path.name
+        if is_step:
+            assert ("RestartSec", "10") in told
+        (wanted,) = [value.split() for name, value in told if name == "Wants"]
+        (after,) = [value.split() for name, value in told if name == "After"]
+        assert wanted == after
+        assert set(wanted) == {"network-online.target", *_STEP_BEFORE.get(path.name, ("tidemark-deploy.service",))}
+
+
+def metrics_port(unit: str) -> int:
+    """The port of a unit's metrics, such as of `tidemark-poller@0`."""
+    name, _, instance = unit.partition("@")
+    told = entries(INFRA / "systemd" / f"{name}{'@' if instance else ''}.service")
+    (port,) = [value.partition("=")[2] for key, value in told if key == "Environment" and value.startswith(_PORT)]
+    return int(port.replace("%i", instance))
+
+
+def test_every_unit_of_a_machine_has_a_port_for_its_metrics_and_prometheus_asks_there() -> None:
+    services = [path.stem for path in UNITS if ("Restart", "always") in entries(path)]
+    units = [f"{name}{digit}" for name in services if "@" in name for digit in range(10)]
+    ports = {unit: metrics_port(unit) for unit in (*units, *(name for name in services if "@" not in name))}
+    assert len(set(ports.values())) == len(ports)
+    jobs = yaml.safe_load((INFRA / "prometheus" / "machines.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    asked = {
+        job["job_name"]: {
+            int(target.rpartition(":")[2]) for group in job["static_configs"] for target in group["targets"]
+        }
+        for job in jobs
+    }
+    assert set(asked) == {name.removesuffix("@") for name in services}
+    for job, numbers in asked.items():
+        own = {port for unit, port in ports.items() if unit.partition("@")[0] == job}
+        assert numbers <= own, job
+        assert ports.get(f"{job}@0", ports.get(job)) in numbers, "the unit that docs/deployment.md enables"
+
+
+def test_no_setting_of_every_unit_replaces_a_units_own() -> None:
+    """EnvironmentFile= wins over Environment=, whichever comes first."""
+    page = (INFRA.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"env \| grep -E '(\S+)' .*secrets/tidemark\.env", page)
+    for path in UNITS:
+        for name, value in entries(path):
+            if name == "Environment" and "KAFKA_SASL" not in value and "CLICKHOUSE_URL" not in value:
+                assert not re.search(pattern, value), f"{path.name}: {value}"
+
+
+def test_the_operators_page_of_a_machine_asks_its_units() -> None:
+    told = entries(INFRA / "systemd" / "tidemark-query-api.service")
+    (targets,) = [value for name, value in told if name == "Environment" and "STATUS_TARGETS" in value]
+    page = (INFRA.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (enabled,) = re.findall(r"^systemctl enable --now (.*)$", page, re.MULTILINE)
+    services = [unit for unit in enabled.split() if unit not in ("tidemark-deploy", "tidemark-audit.timer")]
+    assert parse_targets(targets.partition("=")[2]) == {
+        unit.removeprefix("tidemark-").replace("@", "-"): f"http://127.0.0.1:{metrics_port(unit)}" for unit in services
+    }
 
 
 def test_a_timer_starts_a_unit_that_is_there() -> None:

@@ -1,6 +1,7 @@
 {{/* Names, labels, and what every pod of Tidemark has. */}}
 {{- define "tidemark.name" -}}
-{{- if contains "tidemark" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ printf "%s-tidemark" .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- /* The word is never cut off: selectors of jobs look for it. */ -}}
+{{- if contains "tidemark" (trunc 40 .Release.Name) -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ .Release.Name | trunc 31 | trimSuffix "-" }}-tidemark{{- end -}}
 {{- end -}}
 
 {{/* dict "root" $ "component" "poller" */}}
@@ -42,7 +43,6 @@ capabilities: {drop: [ALL]}
 {{/* The environment of a service or command: dict "root" $ "role" "poller" "secrets" (list "secret-keys") "clickhouse" true "own" map */}}
 {{- define "tidemark.env" -}}
 {{- $v := .root.Values -}}
-{{- if ne .role "migrate" }}
 - {name: TIDEMARK_KAFKA_BOOTSTRAP, value: {{ required "kafka.bootstrap: host:port of your Kafka" $v.kafka.bootstrap | quote }}}
 {{- $protocol := ternary (ternary "SASL_SSL" "SASL_PLAINTEXT" $v.kafka.tls.enabled) (ternary "SSL" "PLAINTEXT" $v.kafka.tls.enabled) $v.kafka.sasl.enabled }}
 - {name: TIDEMARK_KAFKA_SECURITY_PROTOCOL, value: {{ $protocol }}}
@@ -51,11 +51,17 @@ capabilities: {drop: [ALL]}
 {{- else if and $v.kafka.tls.enabled $v.authority.existingSecret }}
 - {name: TIDEMARK_KAFKA_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
+{{- with include "tidemark.kafkaClient" .root }}
+- {name: TIDEMARK_KAFKA_SSL_CERTFILE, value: /etc/tidemark/kafka-client/tls.crt}
+- {name: TIDEMARK_KAFKA_SSL_KEYFILE, value: /etc/tidemark/kafka-client/tls.key}
+{{- end }}
 {{- if $v.kafka.sasl.enabled }}
 - {name: TIDEMARK_KAFKA_SASL_MECHANISM, value: {{ $v.kafka.sasl.mechanism }}}
 - {name: TIDEMARK_KAFKA_SASL_USERNAME, value: {{ printf "%s%s" $v.kafka.sasl.principalPrefix .role | quote }}}
 - {name: TIDEMARK_KAFKA_SASL_PASSWORD_FILE, value: /etc/tidemark/secrets/kafka-password}
 {{- end }}
+{{- /* The tables' migration asks Kafka for the living aggregators, and the registry for nothing. */}}
+{{- if ne .role "migrate" }}
 {{- if $v.registry.existingSecret }}
 - name: TIDEMARK_SCHEMA_REGISTRY_URL
   valueFrom: {secretKeyRef: {name: {{ $v.registry.existingSecret }}, key: url}}
@@ -65,13 +71,17 @@ capabilities: {drop: [ALL]}
 {{- if $v.authority.existingSecret }}
 - {name: TIDEMARK_SCHEMA_REGISTRY_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
 {{- end }}
+{{- end }}
 - {name: TIDEMARK_TOPIC_PREFIX, value: {{ $v.topics.prefix | quote }}}
 - {name: TIDEMARK_TOPIC_PARTITIONS, value: {{ $v.topics.partitions | quote }}}
-{{- end }}
 {{- if .clickhouse }}
 - {name: TIDEMARK_CLICKHOUSE_URL_FILE, value: /etc/tidemark/secrets/clickhouse-url}
 {{- if $v.authority.existingSecret }}
 - {name: TIDEMARK_CLICKHOUSE_SSL_CAFILE, value: /etc/tidemark/authority/ca.crt}
+{{- end }}
+{{- if $v.clickhouse.tls.clientSecret }}
+- {name: TIDEMARK_CLICKHOUSE_SSL_CERTFILE, value: /etc/tidemark/clickhouse-client/tls.crt}
+- {name: TIDEMARK_CLICKHOUSE_SSL_KEYFILE, value: /etc/tidemark/clickhouse-client/tls.key}
 {{- end }}
 {{- with $v.clickhouse.cluster }}
 - {name: TIDEMARK_CLICKHOUSE_CLUSTER, value: {{ . | quote }}}
@@ -86,8 +96,18 @@ capabilities: {drop: [ALL]}
 - {name: TIDEMARK_LOG_LEVEL, value: {{ $v.logLevel }}}
 - {name: TIDEMARK_METRICS_HOST, value: 0.0.0.0}
 - {name: TIDEMARK_METRICS_PORT, value: "9100"}
-{{- range $name, $value := merge (dict) (.own | default dict) $v.extraEnv }}
+{{- /* Whoever asks for the aggregators' group, asks for the one that the aggregators have. */}}
+{{- $group := pick ($v.aggregator.env | default dict) "TIDEMARK_AGGREGATOR_GROUP" }}
+{{- range $name, $value := merge (dict) (.own | default dict) $group $v.extraEnv }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* The secret of the services' own certificate for Kafka; nothing without one. */}}
+{{- define "tidemark.kafkaClient" -}}
+{{- with .Values.kafka.tls.clientSecret }}
+{{- if not $.Values.kafka.tls.enabled }}{{ fail "kafka.tls.clientSecret needs kafka.tls.enabled: true" }}{{ end }}
+{{- . }}
 {{- end }}
 {{- end -}}
 
@@ -96,8 +116,14 @@ capabilities: {drop: [ALL]}
 {{- if include "tidemark.sources" . }}
 - {name: secrets, mountPath: /etc/tidemark/secrets, readOnly: true}
 {{- end }}
-{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret }}
 - {name: kafka-ca, mountPath: /etc/tidemark/kafka-ca, readOnly: true}
+{{- end }}
+{{- if include "tidemark.kafkaClient" .root }}
+- {name: kafka-client, mountPath: /etc/tidemark/kafka-client, readOnly: true}
+{{- end }}
+{{- if and .clickhouse .root.Values.clickhouse.tls.clientSecret }}
+- {name: clickhouse-client, mountPath: /etc/tidemark/clickhouse-client, readOnly: true}
 {{- end }}
 {{- if .root.Values.authority.existingSecret }}
 - {name: authority, mountPath: /etc/tidemark/authority, readOnly: true}
@@ -107,7 +133,7 @@ capabilities: {drop: [ALL]}
 {{/* Each secret as a file that its group alone reads: services read NAME_FILE. */}}
 {{- define "tidemark.sources" -}}
 {{- $v := .root.Values -}}
-{{- if and $v.kafka.sasl.enabled (ne .role "migrate") }}
+{{- if $v.kafka.sasl.enabled }}
 - secret:
     name: {{ required "kafka.sasl.existingSecret: passwords by service" $v.kafka.sasl.existingSecret }}
     items: [{key: {{ .role }}, path: kafka-password}]
@@ -132,11 +158,25 @@ capabilities: {drop: [ALL]}
     defaultMode: 0440
     sources: {{- . | nindent 6 }}
 {{- end }}
-{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret (ne .role "migrate") }}
+{{- if and .root.Values.kafka.tls.enabled .root.Values.kafka.tls.caSecret }}
 - name: kafka-ca
   secret:
     secretName: {{ .root.Values.kafka.tls.caSecret }}
     items: [{key: {{ .root.Values.kafka.tls.caKey }}, path: ca.crt}]
+{{- end }}
+{{- with include "tidemark.kafkaClient" .root }}
+- name: kafka-client
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+{{- end }}
+{{- if and .clickhouse .root.Values.clickhouse.tls.clientSecret }}
+- name: clickhouse-client
+  secret:
+    secretName: {{ .root.Values.clickhouse.tls.clientSecret }}
+    defaultMode: 0440
+    items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
 {{- end }}
 {{- if .root.Values.authority.existingSecret }}
 - name: authority
@@ -146,14 +186,75 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* What the operator's page asks: each worker by its stable name, and the query API that answers the page. */}}
+{{- define "tidemark.statusTargets" -}}
+{{- $name := include "tidemark.name" . -}}
+{{- $targets := list -}}
+{{- $workers := dict "aggregator" .Values.aggregator "poller" .Values.poller -}}
+{{- if .Values.notifier.enabled }}{{ $_ := set $workers "notifier" .Values.notifier }}{{ end -}}
+{{- range $role, $values := $workers -}}
+{{- range $number := until (int $values.replicas) -}}
+{{- $targets = append $targets (printf "%s-%d=http://%s-%s-%d.%s-%s.%s.svc:9100" $role $number $name $role $number $name $role $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- append $targets "query-api=http://127.0.0.1:9100" | join "," -}}
+{{- end -}}
+
+{{/* A quantity of memory in bytes: 512Mi, 1.5G, 1e9. */}}
+{{- define "tidemark.bytes" -}}
+{{- $units := dict "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $unit := get $units (regexFind "[A-Za-z]*$" .) | default 1 -}}
+{{- mulf (regexFind "^[0-9.]+(e[+]?[0-9]+)?" . | float64) (float64 $unit) | int64 -}}
+{{- end -}}
+
+{{/* An alert's expression for this release alone: each metric gets its labels, and the memory the limits of the values. */}}
+{{- define "tidemark.ofRelease" -}}
+{{- $selector := printf `{namespace=%q,release=%q}` .root.Release.Namespace .root.Release.Name -}}
+{{- $expr := regexReplaceAll `\b((?:tidemark|process)_[a-z_]+)` .expr (printf "${1}%s" $selector) | replace "}{" "," -}}
+{{- $v := .root.Values -}}
+{{- range $role, $values := dict "aggregator" $v.aggregator "poller" $v.poller "query-api" $v.queryApi "notifier" $v.notifier -}}
+{{- with dig "limits" "memory" "" ($values.resources | default dict) -}}
+{{- $bytes := include "tidemark.bytes" (toString .) | float64 | mulf 0.8 | int64 -}}
+{{- $expr = regexReplaceAll (printf `(-%s"\} > )[0-9.e]+` $role) $expr (printf "${1}%d" $bytes) -}}
+{{- end -}}
+{{- end -}}
+{{- $expr -}}
+{{- end -}}
+
+{{/* The port of an http(s) address. */}}
+{{- define "tidemark.urlPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
+
+{{/* Ports of a policy: those of the addresses among the values, and networkPolicy.dependencyPorts. */}}
+{{- define "tidemark.dependencyPorts" -}}
+{{- $v := .Values -}}
+{{- $ports := list -}}
+{{- range splitList "," $v.kafka.bootstrap }}{{ $ports = append $ports (regexFind "[0-9]+$" (trim .) | int) }}{{ end -}}
+{{- with $v.registry.url }}{{ $ports = append $ports (include "tidemark.urlPort" . | int) }}{{ end -}}
+{{- range $env := list $v.extraEnv $v.poller.env $v.aggregator.env -}}
+{{- range $name := list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" -}}
+{{- $address := get ($env | default dict) $name | toString -}}
+{{- if hasPrefix "http" $address }}{{ $ports = append $ports (include "tidemark.urlPort" $address | int) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.networkPolicy.dependencyPorts }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- range $ports | uniq }}
+- {protocol: TCP, port: {{ . }}}
+{{- end -}}
+{{- end -}}
+
+{{/* Which nodes take a pod: dict "root" $ "values" map */}}
 {{- define "tidemark.scheduling" -}}
-{{- with .nodeSelector }}
+{{- $own := .values.nodeSelector | default dict -}}
+{{- with merge (dict) $own .root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .affinity }}
+{{- with .values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
