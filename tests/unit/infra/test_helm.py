@@ -256,6 +256,7 @@ def test_secrets_are_files_and_never_values() -> None:
             "TIDEMARK_SECRET_KEYS",
             "TIDEMARK_ADMIN_KEY",
             "TIDEMARK_CLICKHOUSE_URL",
+            "TIDEMARK_SCHEMA_REGISTRY_URL",
         }
         assert not open_names & set(paths), component
 
@@ -272,15 +273,25 @@ def test_each_role_has_its_own_user_and_no_more_secrets_than_it_needs() -> None:
             for item in source["secret"]["items"]
         }  # fmt: skip
 
-    assert keys("poller") == {"tidemark-kafka/poller", "tidemark/secret-keys"}
-    assert keys("aggregator") == {"tidemark-kafka/aggregator", "tidemark-clickhouse/aggregator"}
+    assert keys("poller") == {"tidemark-registry/url", "tidemark-kafka/poller", "tidemark/secret-keys"}
+    assert keys("aggregator") == {
+        "tidemark-registry/url",
+        "tidemark-kafka/aggregator",
+        "tidemark-clickhouse/aggregator",
+    }
     assert keys("query-api") == {
-        "tidemark-kafka/query-api", "tidemark-clickhouse/query-api", "tidemark/secret-keys", "tidemark/admin-key",
+        "tidemark-registry/url", "tidemark-kafka/query-api", "tidemark-clickhouse/query-api", "tidemark/secret-keys",
+        "tidemark/admin-key",
     }  # fmt: skip
-    assert keys("notifier") == {"tidemark-kafka/notifier", "tidemark-clickhouse/notifier", "tidemark/secret-keys"}
-    assert keys("topics") == {"tidemark-kafka/topics"}
+    assert keys("notifier") == {
+        "tidemark-registry/url",
+        "tidemark-kafka/notifier",
+        "tidemark-clickhouse/notifier",
+        "tidemark/secret-keys",
+    }
+    assert keys("topics") == {"tidemark-registry/url", "tidemark-kafka/topics"}
     assert keys("migrate") == {"tidemark-kafka/migrate", "tidemark-clickhouse/migrate"}
-    assert keys("audit") == {"tidemark-kafka/audit", "tidemark-clickhouse/audit"}
+    assert keys("audit") == {"tidemark-registry/url", "tidemark-kafka/audit", "tidemark-clickhouse/audit"}
     with_apps = [component for component, pod in found.items() if "envFrom" in pod["containers"][0]]
     assert with_apps == ["poller"]
 
@@ -400,7 +411,7 @@ def test_the_migration_is_given_kafkas_settings() -> None:
     kafka = environment.partition("TIDEMARK_SCHEMA_REGISTRY_URL")[0]
     assert kafka.count('ne .role "migrate"') == 1, "of the registry alone"
     assert kafka.index("TIDEMARK_KAFKA_SASL_PASSWORD_FILE") < kafka.index('ne .role "migrate"')
-    assert text.count('ne .role "migrate"') == 1
+    assert text.count('ne .role "migrate"') == 2, "the registry's address, and its file"
     assert "migrate" in re.findall(r"# Passwords by service: (.*)\.", (CHART / "values.yaml").read_text())[0].split(
         ", "
     )

@@ -63,8 +63,7 @@ capabilities: {drop: [ALL]}
 {{- /* The tables' migration asks Kafka for the living aggregators, and the registry for nothing. */}}
 {{- if ne .role "migrate" }}
 {{- if $v.registry.existingSecret }}
-- name: TIDEMARK_SCHEMA_REGISTRY_URL
-  valueFrom: {secretKeyRef: {name: {{ $v.registry.existingSecret }}, key: url}}
+- {name: TIDEMARK_SCHEMA_REGISTRY_URL_FILE, value: /etc/tidemark/secrets/registry-url}
 {{- else }}
 - {name: TIDEMARK_SCHEMA_REGISTRY_URL, value: {{ required "registry.url or registry.existingSecret: your schema registry" $v.registry.url | quote }}}
 {{- end }}
@@ -137,6 +136,11 @@ capabilities: {drop: [ALL]}
 - secret:
     name: {{ required "kafka.sasl.existingSecret: passwords by service" $v.kafka.sasl.existingSecret }}
     items: [{key: {{ .role }}, path: kafka-password}]
+{{- end }}
+{{- if and $v.registry.existingSecret (ne .role "migrate") }}
+- secret:
+    name: {{ $v.registry.existingSecret }}
+    items: [{key: url, path: registry-url}]
 {{- end }}
 {{- if .clickhouse }}
 - secret:
