@@ -12,10 +12,8 @@ import pytest
 
 from examples.mirror_sqlite import main, mirror, place
 from services.query_api.tidemark.changes.models import ACCOUNT_CHANGE, POST_CHANGE
-from tests.unit.tidemark_client.test_client import Wire, no_waits, problem
+from tests.unit.tidemark_client.test_client import Wire, problem
 from tidemark_client import TidemarkError
-
-__all__ = ["no_waits"]
 
 
 def page(cursor: str, *changes: Any, has_more: bool = False) -> httpx.Response:

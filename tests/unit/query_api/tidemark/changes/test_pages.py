@@ -73,6 +73,15 @@ async def test_a_change_is_what_the_things_endpoint_says_without_what_moves_with
     assert not any(name.encode() in orjson.dumps(page) for name in MOVING)
 
 
+@pytest.mark.parametrize(("post_id", "sent"), [(".", "%2E"), ("..", "%2E%2E"), ("..", "%2e%2e")])
+async def test_an_id_of_dots_is_one_of_a_thing(api: Subscribed, post_id: str, sent: str) -> None:
+    await api.channel()
+    await api.post(post_id, likes=3)
+    assert [change["id"] for change in (await api.page("?types=post"))["changes"]] == [post_id]
+    assert (await api.get(path=f"/tidemark/v1/posts/{sent}")).json()["id"] == post_id
+    assert (await api.get(path=f"/tidemark/v1/posts/{sent}/nothing")).status_code == 404
+
+
 async def test_channels_are_those_of_the_stores_snapshot(api: Subscribed) -> None:
     await api.channel(username="new")
     # What this process keeps in memory may be behind the store.
