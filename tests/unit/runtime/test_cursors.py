@@ -13,7 +13,7 @@ from services.runtime.cursors import GOOD_DAYS, CursorExpired, CursorRefused, Cu
 from services.runtime.secrets import SecretsError, TokenCipher, TokenPair
 
 OLD, NEW = "an old key of enough characters", "a new key of enough characters"
-GIVEN_BY_0_1 = "AQBqsTuAb04H2d7uAQIDBAUGBwgJgK3iBCvtzoGBtItnWIPFHA6L9VU"
+GIVEN_BEFORE = "AQBqsTuAb04H2d7uAQIDBAUGBwgJgK3iBCvtzoGBtItnWIPFHA6L9VU"
 NOW = 1_790_000_000_000
 TOPICS = "cluster channels=1 posts=2"
 PLACE = Place((1, 2, 3, 4, 5), (6, 7, 8, 9, 10_000_000))
@@ -35,9 +35,9 @@ def test_a_place_comes_back_with_what_is_not_read_there(at: tuple[int, ...], lef
 
 
 def test_a_cursor_of_before_is_one_of_everything() -> None:
-    """As 0.1.0 wrote it. And servers of that version read each cursor that is of everything."""
+    """As it was written before there was `left`. Servers of then read each cursor that is of everything."""
     given = CursorText([OLD]).written("w1", PLACE, NOW, TOPICS)
-    assert given == GIVEN_BY_0_1
+    assert given == GIVEN_BEFORE
     assert CURSORS.read("w1", given, NOW, TOPICS).left == ()
 
 
