@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tidemark_client.errors import TidemarkError
+from tidemark_client.changes import ChangeCalls
 from tidemark_client.insights import BestTimes, Decay, Unusual
 from tidemark_client.models import (
     Answer,
     Capabilities,
     Capability,
-    ChangesPage,
-    ChangeType,
     Channel,
     ChannelEvent,
     ChannelEvents,
@@ -23,21 +21,16 @@ from tidemark_client.models import (
     Page,
     Post,
     Series,
-    StateChange,
     Target,
     Totals,
     Usage,
     Window,
 )
-from tidemark_client.transport import pause_seconds, quoted
+from tidemark_client.transport import quoted
 from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
 MOST_IDS = 500
-# How long the server may hold an empty page of changes back; less than the time that a reply may take.
-LONGEST_WAIT_SECONDS = 20
-# How old the cursor that a follower keeps becomes while nothing of its types changes. A cursor is good for 90 days.
-FRESH_SECONDS = 3600.0
 
 Moment = date | str
 """A datetime with an offset, a date, or ISO 8601 text."""
@@ -52,7 +45,7 @@ _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Tidemark(WebhookCalls):
+class Tidemark(ChangeCalls, WebhookCalls):
     """Reads the workspace that the key belongs to, and keeps its webhooks.
 
     Every method raises TidemarkError. Calls that only read are tried again where that may help.
@@ -320,95 +313,8 @@ class Tidemark(WebhookCalls):
         finally:
             part.unlink(missing_ok=True)
 
-    def changes(
-        self,
-        cursor: str | None = None,
-        *,
-        types: Sequence[ChangeType] = (),
-        page_size: int = 200,
-        follows: bool = False,
-    ) -> Iterator[ChangesPage]:
-        """What changed since a cursor, in pages; without one, everything that exists comes first.
-
-        Apply a page and keep its `next_cursor` in one transaction: then nothing is missed, whatever ends the program.
-        Keep the cursor of an empty page as well: a cursor is good for 90 days only.
-
-        Args:
-            cursor: a page's `next_cursor`, a streamed change's `cursor`, or `now`.
-            types: only of these. A cursor remembers its types: whoever goes on with further ones is told everything
-                that exists of these first.
-            follows: whether to go on for ever, waiting for changes; lost connections are made again, however long
-                the server is away. The first page, and one an hour while nothing changes, may be empty. Otherwise the
-                last page is the first one that says that there are no more.
-        """
-        asked = {"types": ",".join(types) or None, "limit": page_size}
-        given_at: float | None = None
-        while True:
-            wait = {"wait": LONGEST_WAIT_SECONDS} if follows else {}
-            asked_at = self._clock()
-            page = self._patiently(follows, ChangesPage, "changes", {**asked, **wait, "cursor": cursor})
-            now = self._clock()
-            if page.changes or not follows or given_at is None or now - given_at >= FRESH_SECONDS:
-                given_at = now
-                yield page
-            cursor = page.next_cursor
-            if not (page.has_more or follows):
-                return
-            if not (page.changes or page.has_more) and now - asked_at < 1:
-                # A server that is about to end holds no page back.
-                self._pause(pause_seconds(1, None))
-
-    def stream(
-        self,
-        cursor: str | None = None,
-        *,
-        types: Sequence[ChangeType] = (),
-        keep: Callable[[str], object] | None = None,
-    ) -> Iterator[StateChange]:
-        """Changes as they come, for ever; arguments as of `changes`. Lost connections are resumed without a gap.
-
-        Keep the `cursor` of the last change that was applied, in one transaction with it.
-
-        Args:
-            keep: called about once an hour, while no change comes, with a cursor behind the changes that were handed
-                over. Keep this cursor in place of the last one: a cursor is good for 90 days only.
-        """
-        asked = {"types": ",".join(types) or None}
-        if cursor == "now":
-            # A place that stays the same, should the connection be lost before the first change.
-            cursor = self._patiently(True, ChangesPage, "changes", {**asked, "cursor": cursor, "limit": 1}).next_cursor
-
-        def renewed(old: str | None) -> str | None:
-            try:
-                page = self._get(ChangesPage, "changes", {**asked, "cursor": old, "limit": 1})
-            except TidemarkError as error:
-                if not error.may_pass:
-                    raise
-                return None
-            if page.changes or page.has_more:
-                # The stream is about to tell more.
-                return None
-            if keep is not None:
-                keep(page.next_cursor)
-            return page.next_cursor
-
-        for event in self._events(f"{_PREFIX}/stream", asked, cursor, renewed, FRESH_SECONDS):
-            yield StateChange.model_validate_json(event.data).model_copy(update={"cursor": event.id})
-
-    def _patiently(self, is_patient: bool, model: type[_Answer], path: str, params: Mapping[str, Any]) -> _Answer:
-        """As `_get`; a patient caller waits for as long as the server is away, and as long as it asks for."""
-        failures = 0
-        while True:
-            try:
-                return self._get(model, path, params)
-            except TidemarkError as error:
-                if not is_patient or not error.may_pass:
-                    raise
-                failures += 1
-                self._pause(pause_seconds(failures, error.retry_after))
-
     def _get(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
-        return model.model_validate_json(self._call("GET", f"{_PREFIX}/{path}", params=params, repeatable=True).content)
+        return self._read(model, f"{_PREFIX}/{path}", params)
 
     def _series(
         self,

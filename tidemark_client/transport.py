@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from secrets import SystemRandom
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from tidemark_client.errors import TidemarkError
@@ -26,6 +26,7 @@ LONGEST_WAIT_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 600.0
 # Longer than the 15 s between comments of a stream: a connection that is silent for longer is lost.
 SILENT_SECONDS = 40.0
+_Answer = TypeVar("_Answer", bound=BaseModel)
 _random = SystemRandom()
 _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
@@ -135,6 +136,10 @@ class Transport:
             retry=retry_if_exception(_may_help),
             reraise=True,
         )(once)
+
+    def _read(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
+        """The reply of a GET, by its model; raises as `_call` does."""
+        return model.model_validate_json(self._call("GET", path, params=params, repeatable=True).content)
 
     def _pause(self, seconds: float) -> None:
         """Wait between two calls.

@@ -15,7 +15,7 @@ import pytest
 from services.query_api.tidemark.changes.models import ACCOUNT_CHANGE, DELETED_CHANGE, PAGE, POST_CHANGE
 from tests.unit.tidemark_client.test_client import Wire, problem
 from tidemark_client import Tidemark, TidemarkError
-from tidemark_client.client import FRESH_SECONDS
+from tidemark_client.changes import FRESH_SECONDS
 from tidemark_client.models import AccountData, PostData
 from tidemark_client.transport import LONGEST_PAUSE_SECONDS
 
