@@ -3,7 +3,8 @@
     TIDEMARK_API_KEY=... python examples/mirror_sqlite.py http://127.0.0.1:8080 mirror.sqlite
 
 Each page of changes is applied in one transaction with the cursor behind it. So the file is right whenever the program
-ends, and the next run goes on from there. With `--once` it ends when it has read everything.
+ends, and the next run goes on from there. With `--once` it ends when it has read everything. An empty page brings a
+newer cursor, which is kept as well: a cursor is good for 90 days.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 from tidemark_client import Tidemark, TidemarkError
 from tidemark_client.models import ChangesPage
@@ -25,7 +27,11 @@ CREATE TABLE IF NOT EXISTS place (only INTEGER PRIMARY KEY CHECK (only = 1), cur
 """
 
 
-def apply(database: sqlite3.Connection, page: ChangesPage) -> None:
+ACCOUNT_EVENT_KEPT = timedelta(days=30)
+"""For how long the API shows what happened to an account; no change tells that the time is over."""
+
+
+def apply(database: sqlite3.Connection, page: ChangesPage, now: datetime) -> None:
     """Apply a page and keep its cursor, both or neither."""
     with database:
         for change in page.changes:
@@ -37,6 +43,8 @@ def apply(database: sqlite3.Connection, page: ChangesPage) -> None:
                     "INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?)",
                     (change.type, change.id, captured_at, json.dumps(change.data)),
                 )
+        oldest = (now - ACCOUNT_EVENT_KEPT).astimezone(UTC).isoformat(timespec="seconds")
+        database.execute("DELETE FROM things WHERE type = 'account' AND captured_at < ?", (oldest,))
         database.execute("INSERT OR REPLACE INTO place VALUES (1, ?)", (page.next_cursor,))
 
 
@@ -53,8 +61,17 @@ def begin_again(database: sqlite3.Connection) -> None:
         database.execute("DELETE FROM place")
 
 
-def mirror(tidemark: Tidemark, database: sqlite3.Connection, *, follows: bool) -> None:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def mirror(
+    tidemark: Tidemark, database: sqlite3.Connection, *, follows: bool, clock: Callable[[], datetime] = _now
+) -> None:
     """Bring a database up to date; for ever where it follows.
+
+    Args:
+        clock: replaces the time in tests.
 
     Raises:
         TidemarkError: the server refuses the key, or stays away though nobody follows.
@@ -63,7 +80,7 @@ def mirror(tidemark: Tidemark, database: sqlite3.Connection, *, follows: bool) -
     while True:
         try:
             for page in tidemark.changes(place(database), page_size=500, follows=follows):
-                apply(database, page)
+                apply(database, page, clock())
         except TidemarkError as error:
             if error.code != "cursor_expired":
                 raise

@@ -8,14 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tidemark_client.errors import TidemarkError
+from tidemark_client.changes import ChangeCalls
 from tidemark_client.insights import BestTimes, Decay, Unusual
 from tidemark_client.models import (
     Answer,
     Capabilities,
     Capability,
-    ChangesPage,
-    ChangeType,
     Channel,
     ChannelEvent,
     ChannelEvents,
@@ -23,7 +21,6 @@ from tidemark_client.models import (
     Page,
     Post,
     Series,
-    StateChange,
     Target,
     Totals,
     Usage,
@@ -34,8 +31,6 @@ from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
 MOST_IDS = 500
-# How long the server may hold an empty page of changes back; less than the time that a reply may take.
-LONGEST_WAIT_SECONDS = 20
 
 Moment = date | str
 """A datetime with an offset, a date, or ISO 8601 text."""
@@ -50,7 +45,7 @@ _Row = TypeVar("_Row")
 _Answer = TypeVar("_Answer", bound=Answer)
 
 
-class Tidemark(WebhookCalls):
+class Tidemark(ChangeCalls, WebhookCalls):
     """Reads the workspace that the key belongs to, and keeps its webhooks.
 
     Every method raises TidemarkError. Calls that only read are tried again where that may help.
@@ -318,57 +313,8 @@ class Tidemark(WebhookCalls):
         finally:
             part.unlink(missing_ok=True)
 
-    def changes(
-        self,
-        cursor: str | None = None,
-        *,
-        types: Sequence[ChangeType] = (),
-        page_size: int = 200,
-        follows: bool = False,
-    ) -> Iterator[ChangesPage]:
-        """What changed since a cursor, in pages; without one, everything that exists comes first.
-
-        Apply a page and keep its `next_cursor` in one transaction: then nothing is missed, whatever ends the program.
-
-        Args:
-            cursor: a page's `next_cursor`, a streamed change's `cursor`, or `now`.
-            types: only of these.
-            follows: whether to go on for ever, waiting for changes; lost connections are made again, however long
-                the server is away. Otherwise the last page is the first one that says that there are no more.
-        """
-        asked = {"types": ",".join(types) or None, "limit": page_size}
-        while True:
-            wait = {"wait": LONGEST_WAIT_SECONDS} if follows else {}
-            page = self._patiently(follows, ChangesPage, "changes", {**asked, **wait, "cursor": cursor})
-            if page.changes or not follows:
-                yield page
-            cursor = page.next_cursor
-            if not (page.has_more or follows):
-                return
-
-    def stream(self, cursor: str | None = None, *, types: Sequence[ChangeType] = ()) -> Iterator[StateChange]:
-        """Changes as they come, for ever; arguments as of `changes`. Lost connections are resumed without a gap.
-
-        Keep the `cursor` of the last change that was applied, in one transaction with it.
-        """
-        if cursor == "now":
-            # A place that stays the same, should the connection be lost before the first change.
-            cursor = self._patiently(True, ChangesPage, "changes", {"cursor": cursor, "limit": 1}).next_cursor
-        asked = {"types": ",".join(types) or None}
-        for event in self._events(f"{_PREFIX}/stream", asked, cursor):
-            yield StateChange.model_validate_json(event.data).model_copy(update={"cursor": event.id})
-
-    def _patiently(self, is_patient: bool, model: type[_Answer], path: str, params: Mapping[str, Any]) -> _Answer:
-        """As `_get`; a patient caller waits for as long as the server is away."""
-        while True:
-            try:
-                return self._get(model, path, params)
-            except TidemarkError as error:
-                if not is_patient or not error.may_pass:
-                    raise
-
     def _get(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
-        return model.model_validate_json(self._call("GET", f"{_PREFIX}/{path}", params=params, repeatable=True).content)
+        return self._read(model, f"{_PREFIX}/{path}", params)
 
     def _series(
         self,

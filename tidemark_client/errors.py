@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
 import httpx
+
+_CLOSED = "closed"
 
 
 class TidemarkError(Exception):
@@ -10,7 +15,8 @@ class TidemarkError(Exception):
 
     Attributes:
         status: the reply's HTTP status; None when no reply came.
-        code: a stable code for programs, such as `not_found` or `rate_limited`; `unreachable` when no reply came.
+        code: a stable code for programs, such as `not_found` or `rate_limited`; `unreachable` when no reply came,
+            `closed` when the client was closed while the call waited to be made again.
         message: a text for people.
         retry_after: seconds after which asking again may help; None where the server named no time.
     """
@@ -25,7 +31,7 @@ class TidemarkError(Exception):
     @property
     def may_pass(self) -> bool:
         """Whether the same call may succeed later: no reply came, there were too many calls, or the server is away."""
-        return self.status in (None, 429, 502, 503, 504)
+        return self.status in (None, 429, 502, 503, 504) and self.code != _CLOSED
 
     @classmethod
     def of_reply(cls, reply: httpx.Response) -> TidemarkError:
@@ -40,7 +46,7 @@ class TidemarkError(Exception):
             reply.status_code,
             str(said.get("code", "unknown")),
             str(said.get("message", reply.reason_phrase)),
-            _seconds(reply.headers.get("retry-after")),
+            _seconds(reply.headers.get("retry-after"), reply.headers.get("date")),
         )
 
     @classmethod
@@ -48,7 +54,32 @@ class TidemarkError(Exception):
         """The error of a call without a whole reply."""
         return cls(None, "unreachable", str(error) or type(error).__name__)
 
+    @classmethod
+    def of_closing(cls) -> TidemarkError:
+        """The error of a call that was not made again, since its client was closed."""
+        return cls(None, _CLOSED, "The client was closed.")
 
-def _seconds(text: str | None) -> float | None:
-    # Tidemark sends seconds; a date comes from a proxy in between, which knows less.
-    return float(text) if text is not None and text.isdigit() else None
+
+def _seconds(retry_after: str | None, date: str | None) -> float | None:
+    """How many seconds a reply's `Retry-After` asks for; None where it has none that can be read.
+
+    Tidemark sends seconds. A proxy in between may send an instant: it counts from the proxy's own `Date`, since the
+    clock of this machine may differ.
+    """
+    if retry_after is None:
+        return None
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    until = _instant(retry_after)
+    if until is None:
+        return None
+    since = _instant(date) or datetime.now(UTC)
+    return max(0.0, (until - since).total_seconds())
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

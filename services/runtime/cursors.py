@@ -25,7 +25,9 @@ GOOD_DAYS: Final = 90
 Offsets = tuple[int, ...]
 """One a topic, in the order of `schemas.topic_names.TOPICS_OF_CHANGES`, of the workspace's partition."""
 
+# Version 2 has `Place.left` as well: a cursor that was read on with some types only.
 _VERSION: Final = 1
+_VERSION_LEFT: Final = 2
 _PURPOSE: Final = b"tidemark cursors of changes"
 _SECONDS_BYTES: Final = 5
 _ORIGIN_BYTES: Final = 6
@@ -52,10 +54,12 @@ class Place(NamedTuple):
         at: the next offset to be read of each topic.
         seen: offsets that states read so far may hold; a replica that has not read up to them does not answer yet.
             Whoever tells that the message at offset n is there gives `at` n and `seen` n + 1.
+        left: which types of changes are not read from here, in the numbers of the query API; empty where all are.
     """
 
     at: Offsets
     seen: Offsets
+    left: tuple[int, ...] = ()
 
 
 class CursorText:
@@ -86,8 +90,10 @@ class CursorText:
             incarnation: names the topics as they are now (`topics.incarnation`): offsets of topics that were made anew
                 are others.
         """
-        body = bytes([_VERSION]) + (now // 1000).to_bytes(_SECONDS_BYTES, "big") + _origin(incarnation)
-        body += b"".join([_varint(offset) for offset in (*place.at, *place.seen)])
+        # Servers from before there was `left` read all other cursors.
+        version, left = (_VERSION_LEFT, (len(place.left), *place.left)) if place.left else (_VERSION, ())
+        body = bytes([version]) + (now // 1000).to_bytes(_SECONDS_BYTES, "big") + _origin(incarnation)
+        body += b"".join([_varint(number) for number in (*left, *place.at, *place.seen)])
         return _text(body + _mac(self._keys[0], workspace_id, body))
 
     def read(self, workspace_id: str, text: str, now: int, incarnation: str) -> Place:
@@ -97,14 +103,17 @@ class CursorText:
             CursorRefused: the text is no cursor of this workspace.
             CursorExpired: the cursor is of this workspace, and not good any more.
         """
+        return self.read_with_time(workspace_id, text, now, incarnation)[0]
+
+    def read_with_time(self, workspace_id: str, text: str, now: int, incarnation: str) -> tuple[Place, int]:
+        """As `read`, with the time at which the cursor was given, ms."""
         body = self._checked(workspace_id, text)
-        offsets = _offsets(body[_HEAD_BYTES:])
+        place = _place(body)
         given_at = int.from_bytes(body[1 : 1 + _SECONDS_BYTES], "big") * 1000
         origin = body[1 + _SECONDS_BYTES : _HEAD_BYTES]
         if now - given_at > GOOD_DAYS * MILLIS_PER_DAY or origin != _origin(incarnation):
             raise CursorExpired
-        half = len(offsets) // 2
-        return Place(offsets[:half], offsets[half:])
+        return place, given_at
 
     def _checked(self, workspace_id: str, text: str) -> bytes:
         """The signed bytes of a text; the time that a refusal takes tells nothing about the right signature."""
@@ -116,7 +125,7 @@ class CursorText:
             raise CursorRefused from None
         body, mac = held[:-_MAC_BYTES], held[-_MAC_BYTES:]
         # One cursor has one text: base64 would otherwise allow several last characters.
-        if len(body) <= _HEAD_BYTES or body[0] != _VERSION or _text(held) != text:
+        if len(body) <= _HEAD_BYTES or body[0] not in (_VERSION, _VERSION_LEFT) or _text(held) != text:
             raise CursorRefused
         if not any(hmac.compare_digest(mac, _mac(key, workspace_id, body)) for key in self._keys):
             raise CursorRefused
@@ -146,7 +155,19 @@ def _varint(number: int) -> bytes:
     return bytes(written)
 
 
-def _offsets(body: bytes) -> Offsets:
+def _place(body: bytes) -> Place:
+    numbers = _numbers(body[_HEAD_BYTES:])
+    left: tuple[int, ...] = ()
+    if body[0] == _VERSION_LEFT:
+        count = 1 + (numbers[0] if numbers else 0)
+        left, numbers = numbers[1:count], numbers[count:]
+    if len(numbers) % 2:
+        raise CursorRefused
+    half = len(numbers) // 2
+    return Place(numbers[:half], numbers[half:], left)
+
+
+def _numbers(body: bytes) -> tuple[int, ...]:
     found: list[int] = []
     number = shift = 0
     for byte in body:
@@ -157,6 +178,6 @@ def _offsets(body: bytes) -> Offsets:
             number = shift = 0
         elif shift >= 7 * _LONGEST_OFFSET_BYTES:
             raise CursorRefused
-    if shift or len(found) % 2:
+    if shift:
         raise CursorRefused
     return tuple(found)

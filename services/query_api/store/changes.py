@@ -1,7 +1,8 @@
 """What changed in a workspace since a cursor, in an order that every replica has. Pure but for the snapshot it reads.
 
 A cursor is made of offsets, which all replicas share: of each topic the next one to be read, and how far whatever was
-read so far may have been ahead. Decision: docs/decisions/0025-a-store-of-our-own.md.
+read so far may have been ahead. It remembers of which types it is: offsets of the others are passed over, so whoever
+wants these later is told all of them. Decision: docs/decisions/0025-a-store-of-our-own.md.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ _ALONE: Final = {ACCOUNT_AT: [ACCOUNT], WINDOW_AT: [CHANNEL], FIGURES_AT: [POST]
 _SCANNED = 20_000
 _AT_ONCE = 200
 
+NEVER: Final = 1
+"""In place of the day since when a type is not read: it never was. Nobody holds anything of it by this cursor."""
+ALL_READ: Final = (0,) * len(TYPES)
+
 Offsets = tuple[int, ...]
 """One a topic, in the order of `layout.TOPICS`, of the workspace's partition."""
 
@@ -45,19 +50,42 @@ class Cursor(NamedTuple):
     Attributes:
         at: the next offset to be read of each topic.
         seen: offsets that states read so far may hold; a replica that is behind one of them could show something older.
+        left: of each of `TYPES` since which day (since 1970) it is not read any more; 0 where it is read, or `NEVER`.
     """
 
     at: Offsets
     seen: Offsets
+    left: tuple[int, ...] = ALL_READ
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has an offset for each topic that there is."""
-        return len(self.at) == len(self.seen) == len(TOPICS)
+        """Whether it has an offset for each topic that there is, and knows each type."""
+        return len(self.at) == len(self.seen) == len(TOPICS) and len(self.left) == len(TYPES)
+
+    def left_since(self, types: Collection[str]) -> int:
+        """The first day since when some of these types were read once and are not any more; 0 where there is none."""
+        days = [since for type_, since in zip(TYPES, self.left, strict=True) if type_ in types and since > NEVER]
+        return min(days, default=0)
+
+    def reading(self, types: Collection[str], day: int = NEVER) -> Cursor:
+        """This place for whoever reads these types from here.
+
+        A type that was not read so far is read from the beginning: what changed of it meanwhile was passed over. What
+        shares a topic with it comes again.
+
+        Args:
+            day: when the types that are read no longer were read last.
+        """
+        left = tuple([0 if type_ in types else since or day for type_, since in zip(TYPES, self.left, strict=True)])
+        if left == self.left:
+            return self
+        anew = {type_ for type_, since in zip(TYPES, self.left, strict=True) if since and type_ in types}
+        at = tuple([0 if _TOLD[topic_at] & anew else offset for topic_at, offset in enumerate(self.at)])
+        return Cursor(at, self.seen, left)
 
 
 # Tuples' own constructors take half the time of the classes', and hundreds of thousands are read.
-_new_cursor: Callable[[tuple[Offsets, Offsets]], Cursor] = partial(tuple.__new__, Cursor)
+_new_cursor: Callable[[tuple[Offsets, Offsets, tuple[int, ...]]], Cursor] = partial(tuple.__new__, Cursor)
 
 
 class Changed(NamedTuple):
@@ -102,7 +130,7 @@ class Ordered(Protocol):
         """Offsets and keys (without workspace) of messages from an offset on, in their order."""
 
 
-BEGINNING: Final = Cursor((0,) * len(TOPICS), (0,) * len(TOPICS))
+BEGINNING: Final = Cursor((0,) * len(TOPICS), (0,) * len(TOPICS), (NEVER,) * len(TYPES))
 """Before everything that exists."""
 
 
@@ -113,18 +141,19 @@ def changes_since(
 
     Args:
         limit: at most this many things.
-        types: of things that are wanted.
+        types: of things that are wanted; see `Cursor.reading`.
 
     Raises:
         Behind: this replica can't say yet.
     """
+    cursor = cursor.reading(types)
     now = view.offsets(workspace_id)
     if any(seen > here for seen, here in zip(cursor.seen, now, strict=True)):
         raise Behind
     page = _Page(view, workspace_id.encode(), cursor.at, limit, types)
     has_more = any(page.read(topic_at, now[topic_at]) for topic_at in range(len(TOPICS)))
-    cursors = tuple([_new_cursor((at, now)) for at in page.found.values()])
-    return Changes(tuple(page.found), cursors, Cursor(tuple(page.at), now), has_more)
+    cursors = tuple([_new_cursor((at, now, cursor.left)) for at in page.found.values()])
+    return Changes(tuple(page.found), cursors, Cursor(tuple(page.at), now, cursor.left), has_more)
 
 
 def end_of(view: Ordered, workspace_id: str) -> Cursor:

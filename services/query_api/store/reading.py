@@ -178,12 +178,18 @@ class View:
         held = self.held(WINDOW_AT, item_key(workspace_id, channel_id, length))
         return records.window(held.payload) if held is not None and held.payload else None
 
-    def account(self, workspace_id: str, channel_id: str) -> AccountEvent | None:
-        """What last happened to a channel's connection; None where nothing did, or the channel is gone."""
+    def account(self, workspace_id: str, channel_id: str, since: int) -> AccountEvent | None:
+        """What last happened to a channel's connection; None where nothing did, or the channel is gone.
+
+        Args:
+            since: ms; what happened before counts as nothing. Its topic lets go of old events, and then a store that
+                was filled later lacks what this one holds.
+        """
         held = self.held(ACCOUNT_AT, item_key(workspace_id, channel_id))
         if held is None or not held.payload or self.channel(workspace_id, channel_id) is None:
             return None
-        return records.account(workspace_id, channel_id, held.payload)
+        event = records.account(workspace_id, channel_id, held.payload)
+        return event if event.occurred_at >= since else None
 
     # The order of changes: see `changes.Ordered`.
 

@@ -13,6 +13,7 @@ from services.runtime.cursors import GOOD_DAYS, CursorExpired, CursorRefused, Cu
 from services.runtime.secrets import SecretsError, TokenCipher, TokenPair
 
 OLD, NEW = "an old key of enough characters", "a new key of enough characters"
+GIVEN_BEFORE = "AQBqsTuAb04H2d7uAQIDBAUGBwgJgK3iBCvtzoGBtItnWIPFHA6L9VU"
 NOW = 1_790_000_000_000
 TOPICS = "cluster channels=1 posts=2"
 PLACE = Place((1, 2, 3, 4, 5), (6, 7, 8, 9, 10_000_000))
@@ -24,6 +25,20 @@ offsets = st.tuples(*[st.integers(0, 2**63 - 1)] * 5)
 def test_a_place_comes_back(at: tuple[int, ...], seen: tuple[int, ...], workspace: str, now: int) -> None:
     text = CURSORS.written(workspace, Place(at, seen), now, TOPICS)
     assert CURSORS.read(workspace, text, now, TOPICS) == Place(at, seen)
+
+
+@given(offsets, st.tuples(*[st.integers(0, 100_000)] * 3))
+def test_a_place_comes_back_with_what_is_not_read_there(at: tuple[int, ...], left: tuple[int, ...]) -> None:
+    place = Place(at, at, left)
+    text = CURSORS.written("w1", place, NOW, TOPICS)
+    assert CURSORS.read_with_time("w1", text, NOW + 5_000, TOPICS) == (place, NOW)
+
+
+def test_a_cursor_of_before_is_one_of_everything() -> None:
+    """As it was written before there was `left`. Servers of then read each cursor that is of everything."""
+    given = CursorText([OLD]).written("w1", PLACE, NOW, TOPICS)
+    assert given == GIVEN_BEFORE
+    assert CURSORS.read("w1", given, NOW, TOPICS).left == ()
 
 
 def test_text_is_short_and_needs_no_escaping() -> None:

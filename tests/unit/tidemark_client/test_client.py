@@ -52,10 +52,12 @@ READS: dict[tuple[str, str], Callable[[Tidemark], Any]] = {
 
 
 class Wire:
-    """Keeps requests and answers them by a function."""
+    """Keeps requests and answers them by a function. Waits between calls take no time here, and are kept."""
 
     def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
         self.requests: list[httpx.Request] = []
+        self.waits: list[float] = []
+        self.now = 0.0
         self._answer = answer
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -63,18 +65,17 @@ class Wire:
         return self._answer(request)
 
     def client(self) -> Tidemark:
-        return Tidemark("http://api/", KEY, transport=httpx.MockTransport(self))
+        return Tidemark("http://api/", KEY, transport=httpx.MockTransport(self), sleep=self._sleep, clock=self._clock)
 
     def admin(self) -> TidemarkAdmin:
-        return TidemarkAdmin("http://api", KEY, transport=httpx.MockTransport(self))
+        return TidemarkAdmin("http://api", KEY, transport=httpx.MockTransport(self), sleep=self._sleep)
 
+    def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
 
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waits between tries, which take no time here."""
-    waits: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
-    return waits
+    def _clock(self) -> float:
+        return self.now
 
 
 def problem(status: int, code: str, **headers: str) -> httpx.Response:
@@ -173,19 +174,60 @@ def test_an_id_is_one_segment() -> None:
     assert wire.requests[0].url.raw_path == b"/tidemark/v1/posts/..%2Fadmin%3Fx%3D1%23"
 
 
-def test_what_may_help_is_tried_again(no_waits: list[float]) -> None:
+@pytest.mark.parametrize(("post_id", "sent"), [(".", b"%2E"), ("..", b"%2E%2E"), ("...", b"..."), (".a", b".a")])
+def test_an_id_of_dots_arrives(post_id: str, sent: bytes) -> None:
+    """The contract allows these ids; in a path as they are, they would name another resource."""
+    wire = Wire(lambda _: problem(404, "not_found"))
+    calls: list[Callable[[], Any]] = [
+        lambda: wire.client().post(post_id),
+        lambda: wire.client().post_series(post_id, ["likes"]),
+        lambda: wire.client().delete_webhook(post_id),
+        lambda: wire.admin().delete_post("acme", post_id),
+        lambda: wire.admin().revoke_key(post_id, "k"),
+    ]
+    for call in calls:
+        with pytest.raises(TidemarkError, match="not_found"):
+            call()
+    assert [request.url.raw_path.partition(b"?")[0] for request in wire.requests] == [
+        b"/tidemark/v1/posts/" + sent,
+        b"/tidemark/v1/posts/" + sent + b"/series",
+        b"/tidemark/v1/webhooks/" + sent,
+        b"/admin/v1/workspaces/acme/posts/" + sent,
+        b"/admin/v1/workspaces/" + sent + b"/keys/k",
+    ]
+
+
+def test_what_may_help_is_tried_again() -> None:
     replies = iter([
         problem(503, "analytics_unavailable", **{"retry-after": "2"}),
         problem(429, "rate_limited", **{"retry-after": "7"}),
         httpx.Response(502, text="<html>"),
         httpx.Response(200, json=SAMPLES["GET", "/tidemark/v1/posts/{id}"]),
     ])  # fmt: skip
-    assert Wire(lambda _: next(replies)).client().post("p").id == "post-1"
-    assert no_waits[:2] == [2.0, 7.0]
-    assert len(no_waits) == 3
+    wire = Wire(lambda _: next(replies))
+    assert wire.client().post("p").id == "post-1"
+    assert wire.waits[:2] == [2.0, 7.0]
+    assert len(wire.waits) == 3
 
 
-def test_what_stays_wrong_is_told(no_waits: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "17"}, 17.0),
+        ({"retry-after": "Sun, 28 Jun 2026 09:14:52 GMT", "date": "Sun, 28 Jun 2026 09:14:22 GMT"}, 30.0),
+        ({"retry-after": "Sun, 28 Jun 2026 09:14:22 GMT", "date": "Sun, 28 Jun 2026 09:14:52 GMT"}, 0.0),
+        ({"retry-after": "Sun, 28 Jun 2020 09:14:22 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": b"\xb2"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_to_wait_is_read_as_seconds_or_as_an_instant(headers: dict[str, Any], expected: float | None) -> None:
+    assert TidemarkError.of_reply(httpx.Response(503, headers=headers)).retry_after == expected
+
+
+def test_what_stays_wrong_is_told() -> None:
     wire = Wire(lambda _: problem(503, "analytics_unavailable", **{"retry-after": "1"}))
     with pytest.raises(TidemarkError) as told:
         wire.client().post("p")

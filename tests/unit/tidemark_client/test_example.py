@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from examples.mirror_sqlite import main, mirror, place
+from examples.mirror_sqlite import main, place
+from examples.mirror_sqlite import mirror as mirror_with_clock
 from services.query_api.tidemark.changes.models import ACCOUNT_CHANGE, POST_CHANGE
-from tests.unit.tidemark_client.test_client import Wire, no_waits, problem
-from tidemark_client import TidemarkError
+from tests.unit.tidemark_client.test_client import Wire, problem
+from tidemark_client import Tidemark, TidemarkError
 
-__all__ = ["no_waits"]
+EVENT_AT = datetime.fromisoformat(ACCOUNT_CHANGE["captured_at"])
+
+
+def mirror(tidemark: Tidemark, database: sqlite3.Connection, *, follows: bool, days: int = 1) -> None:
+    mirror_with_clock(tidemark, database, follows=follows, clock=lambda: EVENT_AT + timedelta(days=days))
 
 
 def page(cursor: str, *changes: Any, has_more: bool = False) -> httpx.Response:
@@ -49,6 +55,15 @@ def test_the_mirror_holds_what_the_changes_say_and_resumes(database: sqlite3.Con
     mirror(wire.client(), database, follows=False)
     assert wire.requests[0].url.params["cursor"] == "c2"
     assert set(held(database)) == {account}
+
+
+def test_an_old_account_event_is_let_go_of_and_the_newest_cursor_kept(database: sqlite3.Connection) -> None:
+    mirror(Wire(lambda _: page("c1", POST_CHANGE, ACCOUNT_CHANGE)).client(), database, follows=False)
+    mirror(Wire(lambda _: page("c2")).client(), database, follows=False, days=30)
+    assert {kind for kind, _ in held(database)} == {"post", "account"}
+    mirror(Wire(lambda _: page("c3")).client(), database, follows=False, days=31)
+    assert {kind for kind, _ in held(database)} == {"post"}
+    assert place(database) == "c3"
 
 
 def test_a_page_is_applied_whole_or_not_at_all(database: sqlite3.Connection) -> None:

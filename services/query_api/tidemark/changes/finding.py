@@ -9,9 +9,11 @@ changes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from schemas.events import AccountEvent, CatalogChannel
+from services.query_api.connections import KEPT
 from services.query_api.store.changes import CHANNEL, POST, Changed, Cursor, changes_since
 from services.query_api.store.reading import Incomplete, View
 from services.query_api.tidemark.resources.states import PostState
@@ -42,13 +44,17 @@ class Found(NamedTuple):
     accounts: Mapping[str, AccountEvent]
 
 
-def find(view: View, workspace_id: str, cursor: Cursor, limit: int, types: Sequence[str]) -> Found:
+def find(view: View, workspace_id: str, cursor: Cursor, limit: int, types: Sequence[str], now: int) -> Found:
     """What changed in a workspace since a cursor; arguments as of `changes_since`.
+
+    Args:
+        now: ms; account events are there for 30 days.
 
     Raises:
         Behind: this replica can't say yet.
     """
     changes = changes_since(view, workspace_id, cursor, limit, types)
+    since = now - KEPT // timedelta(milliseconds=1)
     known: dict[str, CatalogChannel | None] = {}
 
     def channel_of(_: str, channel_id: str) -> CatalogChannel | None:
@@ -72,6 +78,6 @@ def find(view: View, workspace_id: str, cursor: Cursor, limit: int, types: Seque
         elif entry.type == CHANNEL:
             if (channel := channel_of(workspace_id, entry.id)) is not None:
                 channels[entry.id] = channel
-        elif (event := view.account(workspace_id, entry.id)) is not None:
+        elif (event := view.account(workspace_id, entry.id, since)) is not None:
             accounts[entry.id] = event
     return Found(changes.entries, changes.cursors, changes.cursor, changes.has_more, posts, unread, channels, accounts)

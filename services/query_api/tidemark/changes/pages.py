@@ -10,7 +10,7 @@ import orjson
 from schemas.events import AccountEvent
 from services.query_api.errors import ChangesUnavailable, CursorExpired, Invalid
 from services.query_api.reads.sources import Sources
-from services.query_api.store.changes import BEGINNING, CHANNEL, POST, Changed, Cursor, end_of
+from services.query_api.store.changes import ALL_READ, BEGINNING, CHANNEL, POST, Changed, Cursor, end_of
 from services.query_api.store.handle import Store, StoreUnavailable
 from services.query_api.tidemark.changes import render
 from services.query_api.tidemark.changes.finding import Found, find
@@ -18,7 +18,8 @@ from services.query_api.tidemark.changes.parameters import NOW
 from services.query_api.tidemark.resources.reads import ResourceReads
 from services.query_api.tidemark.resources.states import ChannelState, PostState
 from services.runtime import cursors
-from services.runtime.cursors import CursorRefused, CursorText, Place
+from services.runtime.clock import MILLIS_PER_DAY
+from services.runtime.cursors import GOOD_DAYS, CursorRefused, CursorText, Place
 
 # More changes are rendered in a thread: a post takes about a tenth of a millisecond.
 _ON_THE_LOOP = 20
@@ -50,38 +51,45 @@ class Changes:
         self._clock = sources.clock
         self._workspace_id = workspace_id
 
-    def begin(self, text: str) -> Cursor:
+    def begin(self, text: str, types: Sequence[str]) -> Cursor:
         """Where a caller begins to read.
 
         Args:
             text: a cursor; `now`; empty for the beginning.
+            types: those that the caller reads from there.
 
         Raises:
             Invalid: it is no cursor of this workspace.
-            CursorExpired: it is not good any more.
+            CursorExpired: it is not good any more, or not for these types: the caller may hold things of them whose
+                deletion is forgotten.
             ChangesUnavailable: the store can't be read.
         """
         incarnation = self._incarnation()
         if not text:
-            return BEGINNING
+            return BEGINNING.reading(types)
         if text == NOW:
             try:
                 with self.store.view(is_current=False) as view:
-                    return end_of(view, self._workspace_id)
+                    return end_of(view, self._workspace_id).reading(types)
             except StoreUnavailable:
                 raise self._unavailable() from None
+        now = self._clock.now()
         try:
-            cursor = Cursor(*self._cursors.read(self._workspace_id, text, self._clock.now(), incarnation))
+            place, given_at = self._cursors.read_with_time(self._workspace_id, text, now, incarnation)
         except CursorRefused:
             raise Invalid(
                 "cursor: must be a next_cursor of this workspace, the id of one of its events, or now"
             ) from None
         except cursors.CursorExpired:
             raise CursorExpired from None
+        cursor = Cursor(place.at, place.seen, place.left or ALL_READ)
         if not cursor.is_whole:
             # Of other topics than there are now.
             raise CursorExpired
-        return cursor
+        left_since = cursor.left_since(types)
+        if left_since and now - left_since * MILLIS_PER_DAY > GOOD_DAYS * MILLIS_PER_DAY:
+            raise CursorExpired
+        return cursor.reading(types, given_at // MILLIS_PER_DAY)
 
     def text_of(self, cursor: Cursor) -> str:
         """A cursor as callers get it.
@@ -100,7 +108,7 @@ class Changes:
         """
         try:
             with self.store.view(is_current=False) as view:
-                return find(view, self._workspace_id, cursor, limit, types)
+                return find(view, self._workspace_id, cursor, limit, types, self._clock.now())
         except StoreUnavailable:
             raise self._unavailable() from None
 
@@ -137,7 +145,7 @@ class Changes:
     def _cursor_texts(self) -> Callable[[Cursor], str]:
         """Writes cursors of one instant."""
         incarnation, now = self._incarnation(), self._clock.now()
-        return lambda cursor: self._cursors.written(self._workspace_id, Place(*cursor), now, incarnation)
+        return lambda cursor: self._cursors.written(self._workspace_id, _place(cursor), now, incarnation)
 
     def _incarnation(self) -> str:
         identity = self.store.identity
@@ -148,6 +156,10 @@ class Changes:
     def _unavailable(self) -> ChangesUnavailable:
         missing = self.store.missing
         return ChangesUnavailable(f"Changes can't be read yet: {missing}." if missing else None)
+
+
+def _place(cursor: Cursor) -> Place:
+    return Place(cursor.at, cursor.seen, () if cursor.left == ALL_READ else cursor.left)
 
 
 def _typed(kind: str, states: Iterable[tuple[str, State]]) -> dict[Changed, State]:

@@ -43,7 +43,12 @@ class StreamParameters(Parameters):
     """Where a stream begins, and of what."""
 
     cursor: Cursor = ""
-    types: Types = Field(default=TYPES, description="Comma-separated: post, channel, account. All of them by default.")
+    types: Types = Field(
+        default=TYPES,
+        description="Comma-separated: post, channel, account. All of them by default. A cursor remembers the types "
+        "that it was read with. Of a type that is added later, everything that exists comes first, with the deletions "
+        "of meanwhile. A type that was read once and then left out for 90 days can't be added again (410).",
+    )
 
 
 class ChangesParameters(StreamParameters):

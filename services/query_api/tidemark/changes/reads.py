@@ -37,7 +37,7 @@ async def list_changes(sources: Sources, request: Request[ChangesParameters]) ->
     """
     asked = request.parameters
     changes = Changes(sources, request.workspace_id)
-    cursor = changes.begin(asked.cursor)
+    cursor = changes.begin(asked.cursor, asked.types)
     found = await _awaited(sources, changes, cursor, request)
     if found is None or not found.entries:
         # What was passed over needs not be passed over again.

@@ -34,7 +34,8 @@ ENDPOINTS: tuple[Endpoint[Sources, Any, Any], ...] = (
         summary="Changes as they come",
         description="The same changes as server-sent events: `id` is the cursor after the change, `event` its type, "
         "`data` the change. A comment comes every 15 s. A reader that is too slow is cut off. Whoever is cut off "
-        "resumes with the last id, in `Last-Event-ID` or as `cursor`.",
+        "resumes with the last id, in `Last-Event-ID` or as `cursor`, and with the same `types`: of a type that is "
+        "added then, everything that exists comes first.",
         action=reads(StreamParameters, stream_changes, by_turns=False, is_timed=False),
         headers=(
             Parameter(

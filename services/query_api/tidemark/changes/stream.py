@@ -63,7 +63,7 @@ async def stream_changes(sources: Sources, request: Request[StreamParameters]) -
     """
     changes = Changes(sources, request.workspace_id)
     last = next((value for name, value in request.headers if name == b"last-event-id"), b"").decode("latin-1")
-    cursor = changes.begin(last or request.parameters.cursor)
+    cursor = changes.begin(last or request.parameters.cursor, request.parameters.types)
     events = _Events(sources, changes, request, cursor)
     wanted = partial(sources.subscriptions.turns.is_wanted, request.workspace_id)
     return Stream(MEDIA_TYPE, events.chunks(), _HEADERS, wanted)

@@ -1,14 +1,15 @@
 """The order of changes: mirrors that read it at any replica, in any steps, hold in the end what the store says.
 
-Replicas read the topics of one partition in different interleavings, are made anew from what compaction left, and each
-page of a mirror may come from another one.
+Replicas read the topics of one partition in different interleavings, are made anew from what compaction and retention
+left, and each page of a mirror may come from another one, with other types.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.connections import KEPT
 from services.query_api.store import layout
 from services.query_api.store.changes import (
     ACCOUNT,
+    ALL_READ,
     BEGINNING,
     CHANNEL,
+    NEVER,
     POST,
+    TYPES,
     Behind,
     Changed,
     Cursor,
@@ -34,6 +39,7 @@ from services.query_api.store.layout import CHANNEL_AT, FIGURES_AT, POST_AT, TOP
 from services.query_api.store.reading import View
 from services.query_api.store.writing import Writer
 from services.runtime.brokers import Place, Record
+from services.runtime.clock import MILLIS_PER_DAY
 from services.runtime.kafka import partition_of
 from tests.support import told
 from tests.support.manual_clock import START
@@ -42,16 +48,30 @@ HERE = partition_of("w1", told.PARTITIONS)
 IDS = ("a", "b", "c")
 
 
+KEPT_MILLIS = KEPT // timedelta(milliseconds=1)
+
+
 class Topics:
-    """One partition of each topic, and whether a compaction took a message."""
+    """One partition of each topic, and whether compaction or retention took a message."""
 
     def __init__(self) -> None:
         self.logs: dict[str, list[tuple[bytes, bytes | None] | None]] = {topic: [] for topic in TOPICS}
+        self.now = START
+        self._written: list[int] = []
+
+    @property
+    def since(self) -> int:
+        """When the oldest account event happened that is still shown."""
+        return self.now - KEPT_MILLIS
 
     def put(self, topic: str, key: str, value: bytes | None) -> None:
         self.logs[topic].append((key.encode(), value))
+        if topic == ACCOUNT_EVENTS:
+            self._written.append(self.now)
 
     def compact(self) -> None:
+        events = self.logs[ACCOUNT_EVENTS]
+        events[:] = [entry if at >= self.since else None for entry, at in zip(events, self._written, strict=True)]
         for topic, log in self.logs.items():
             if topic != ACCOUNT_EVENTS:
                 last = {entry[0]: number for number, entry in enumerate(log) if entry is not None}
@@ -98,7 +118,7 @@ class Replica:
 State = tuple[Any, tuple[int, ...]]
 
 
-def state_of(view: View, thing: Changed) -> State:
+def state_of(view: View, thing: Changed, since: int = 0) -> State:
     """What is shown of a thing, None where it is not there, and the offsets of the messages that decided it."""
     key = layout.item_key("w1", thing.id)
     if thing.type == POST:
@@ -108,7 +128,7 @@ def state_of(view: View, thing: Changed) -> State:
     if thing.type == CHANNEL:
         held = view.held(CHANNEL_AT, key)
         return view.channel("w1", thing.id), (-1 if held is None else held.offset,)
-    return view.account("w1", thing.id), ()
+    return view.account("w1", thing.id, since), ()
 
 
 class Mirror:
@@ -119,16 +139,19 @@ class Mirror:
         self.held: dict[Changed, Any] = {}
         self.versions: dict[Changed, tuple[int, ...]] = {}
 
-    def page(self, replica: Replica, limit: int, most: int = 1_000) -> bool:
+    def page(
+        self, replica: Replica, limit: int, most: int = 1_000, *, types: Collection[str] = TYPES, since: int = 0
+    ) -> bool:
         """Apply a page, or only so many of its changes, as whoever is cut off within a stream."""
         with replica.view() as view:
             try:
-                found = changes_since(view, "w1", self.cursor, limit)
+                found = changes_since(view, "w1", self.cursor, limit, types)
             except Behind:
                 return False
             assert len(found.entries) <= limit
+            assert {entry.type for entry in found.entries} <= set(types)
             for entry in found.entries[:most]:
-                state, version = state_of(view, entry)
+                state, version = state_of(view, entry, since)
                 before = self.versions.get(entry, version)
                 assert all(now >= then for now, then in zip(version, before, strict=True)), "nothing older comes later"
                 self.versions[entry] = version
@@ -139,11 +162,17 @@ class Mirror:
             self.cursor = found.cursor if most >= len(found.entries) else found.cursors[most - 1]
         return found.has_more
 
+    def forget(self, since: int) -> None:
+        """Take out what the documents say: account events of more than 30 days ago."""
+        self.held = {
+            entry: state for entry, state in self.held.items() if entry.type != ACCOUNT or state.occurred_at >= since
+        }
 
-def everything(replica: Replica) -> dict[Changed, Any]:
+
+def everything(replica: Replica, since: int = 0) -> dict[Changed, Any]:
     with replica.view() as view:
         things = [Changed(kind, id_) for kind in (POST, CHANNEL, ACCOUNT) for id_ in IDS]
-        return {thing: state for thing in things if (state := state_of(view, thing)[0]) is not None}
+        return {thing: state for thing in things if (state := state_of(view, thing, since)[0]) is not None}
 
 
 @st.composite
@@ -168,15 +197,23 @@ def apply(topics: Topics, write: tuple[str, str, int | None]) -> None:
     elif topic == CHANNEL_ROLLUPS:
         topics.put(topic, key, told.window("w1", id_, likes=number))
     else:
-        topics.put(topic, key, told.account("w1", id_, at=START + number))
+        topics.put(topic, key, told.account("w1", id_, f"account.{number}", at=topics.now))
 
 
 STEPS = st.one_of(
     st.tuples(st.just("write"), writes()),
     st.tuples(st.just("read"), st.integers(0, 1), st.sampled_from(TOPICS), st.integers(1, 3)),
-    st.tuples(st.just("page"), st.integers(0, 1), st.integers(0, 1), st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(
+        st.just("page"),
+        st.integers(0, 1),
+        st.integers(0, 1),
+        st.integers(1, 4),
+        st.integers(1, 4),
+        st.just(TYPES) | st.lists(st.sampled_from(TYPES), min_size=1, unique=True),
+    ),
     st.tuples(st.just("anew"), st.integers(0, 1)),
     st.tuples(st.just("late"), st.integers(0, 1)),
+    st.tuples(st.just("days"), st.sampled_from([1, 14, 31])),
 )
 
 
@@ -192,8 +229,10 @@ def test_mirrors_end_with_what_the_store_says(steps: list[tuple[Any, ...]]) -> N
                     apply(topics, write)
                 case ("read", which, topic, most):
                     replicas[which].read(topics, topic, most)
-                case ("page", mirror, which, limit, most):
-                    mirrors[mirror].page(replicas[which], limit, most)
+                case ("page", mirror, which, limit, most, types):
+                    mirrors[mirror].page(replicas[which], limit, most, types=types, since=topics.since)
+                case ("days", days):
+                    topics.now += days * MILLIS_PER_DAY
                 case ("anew", which):
                     topics.compact()
                     replicas[which].close()
@@ -208,12 +247,13 @@ def test_mirrors_end_with_what_the_store_says(steps: list[tuple[Any, ...]]) -> N
             apply(topics, (POST_ROLLUPS, id_, 7 if last is not None and last[1] is not None else None))
         for replica in replicas:
             replica.read_all(topics)
-        expected = everything(replicas[0])
-        assert everything(replicas[1]) == expected
+        expected = everything(replicas[0], topics.since)
+        assert everything(replicas[1], topics.since) == expected
         for mirror in mirrors:
             turn = 0
-            while mirror.page(replicas[turn % 2], 1 + turn % 3):
+            while mirror.page(replicas[turn % 2], 1 + turn % 3, since=topics.since):
                 turn += 1
+            mirror.forget(topics.since)
             assert mirror.held == expected
         for replica in replicas:
             replica.close()
@@ -251,7 +291,73 @@ def test_only_wanted_types_come(replica: Replica) -> None:
     with replica.view() as view:
         found = changes_since(view, "w1", BEGINNING, 100, {ACCOUNT})
         assert sorted(found.entries) == [Changed(ACCOUNT, id_) for id_ in IDS]
-        assert found.cursor == end_of(view, "w1")
+        assert (found.cursor.at, found.cursor.seen) == end_of(view, "w1")[:2]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("first", TYPES)
+def test_whoever_adds_types_is_told_all_of_them(replica: Replica, first: str, limit: int) -> None:
+    filled(replica)
+    mirror = Mirror()
+    mirror.page(replica, 2, types=(first,))
+    while mirror.page(replica, limit, types=(first,)):
+        pass
+    assert {thing.type for thing in mirror.held} == {first}
+    for types in ((first, CHANNEL), TYPES):
+        while mirror.page(replica, limit, types=types):
+            pass
+        assert {thing.type for thing in mirror.held} == set(types)
+    assert mirror.held == everything(replica)
+    assert not mirror.page(replica, limit)
+    assert mirror.cursor.left == ALL_READ
+    with replica.view() as view:
+        assert changes_since(view, "w1", mirror.cursor, 100).entries == ()
+
+
+def test_whoever_adds_a_type_again_is_told_what_was_deleted_meanwhile(replica: Replica) -> None:
+    topics, mirror = filled(replica), Mirror()
+    mirror.page(replica, 100)
+    apply(topics, (CHANNELS, "a", None))
+    apply(topics, (CHANNELS, "b", 5))
+    replica.read_all(topics)
+    mirror.page(replica, 100, types=(POST,))
+    assert Changed(CHANNEL, "a") in mirror.held
+    mirror.page(replica, 100)
+    assert mirror.held == everything(replica)
+    assert Changed(CHANNEL, "a") not in mirror.held
+
+
+def test_a_place_knows_since_when_types_are_left_out() -> None:
+    narrow = Cursor((1,) * len(TOPICS), (1,) * len(TOPICS)).reading((POST, ACCOUNT), 20_000)
+    assert narrow.left == (0, 20_000, 0)
+    assert narrow.reading((POST,), 20_050).left == (0, 20_000, 20_050), "each since its own day"
+    assert narrow.reading((POST, ACCOUNT), 20_100) is narrow
+    assert [narrow.left_since(types) for types in ((POST, ACCOUNT), (CHANNEL,), TYPES)] == [0, 20_000, 20_000]
+    assert narrow.reading(TYPES).at == (0, 1, 0, 1, 1), "offsets of topics that tell of channels begin again"
+    assert BEGINNING.reading((POST,), 20_000).left == (0, NEVER, NEVER)
+    assert BEGINNING.left_since(TYPES) == 0
+
+
+def test_an_old_account_event_is_nowhere(replica: Replica, tmp_path: Path) -> None:
+    """Whatever a replica happens to hold: the topic lets go of events after 30 days."""
+    topics, mirror = filled(replica), Mirror()
+    mirror.page(replica, 100, since=topics.since)
+    topics.now += KEPT_MILLIS
+    assert everything(replica, topics.since) == mirror.held, "30 days"
+    topics.now += 1
+    topics.compact()
+    anew = Replica(str(tmp_path))
+    anew.read_all(topics)
+    assert everything(replica, topics.since) == everything(anew, topics.since)
+    assert not any(thing.type == ACCOUNT for thing in everything(replica, topics.since))
+    for one in (replica, anew):
+        late = Mirror()
+        while late.page(one, 100, since=topics.since):
+            pass
+        assert late.held == everything(anew, topics.since)
+    mirror.forget(topics.since)
+    assert mirror.held == everything(anew, topics.since)
+    anew.close()
 
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
@@ -276,7 +382,7 @@ def test_a_deleted_channel_takes_its_account_with_it(replica: Replica) -> None:
     with replica.view() as view:
         found = changes_since(view, "w1", cursor, 100)
         assert set(found.entries) == {Changed(CHANNEL, "a"), Changed(ACCOUNT, "a")}
-        assert view.account("w1", "a") is None
+        assert view.account("w1", "a", 0) is None
 
 
 def test_a_replica_that_is_behind_says_so(replica: Replica, tmp_path: Path) -> None:

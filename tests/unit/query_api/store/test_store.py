@@ -89,7 +89,7 @@ async def test_everything_is_read_as_it_was_written(tmp_path: Path) -> None:
             window = view.window("w1", "c1", "7d")
             assert window is not None
             assert window.values[3] == 4
-            account = view.account("w1", "c1")
+            account = view.account("w1", "c1", 0)
             assert account is not None
             assert account.type == "account.token_expired"
             assert view.post("w2", "p2") is None, "another workspace's"
@@ -103,7 +103,7 @@ async def test_what_is_deleted_is_gone_and_comes_back_with_its_figures(tmp_path:
         told.put(brokers, CHANNELS, "w1/c1", None)
         await seen(store, lambda view: view.post("w1", "p1") is None and view.channel("w1", "c1") is None)
         with store.view() as view:
-            assert view.account("w1", "c1") is None
+            assert view.account("w1", "c1", 0) is None
         told.put(brokers, POSTS, "w1/p1", told.post("w1", "p1", [told.target("t1")]))
         # The aggregator is behind: it has just read the deletion.
         told.put(brokers, POST_ROLLUPS, "w1/p1", None)

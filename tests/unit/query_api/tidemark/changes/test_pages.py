@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.topic_names import CHANNELS, POST_ROLLUPS, POSTS
+from schemas.topic_names import ACCOUNT_EVENTS, CHANNELS, POST_ROLLUPS, POSTS
+from services.query_api.store.changes import NEVER
 from services.query_api.store.handle import StoreUnavailable
 from services.query_api.tidemark.changes.models import MOVING, PAGE_SCHEMA
 from services.query_api.tidemark.changes.routes import ENDPOINTS
@@ -71,6 +72,15 @@ async def test_a_change_is_what_the_things_endpoint_says_without_what_moves_with
     }
     assert held["account"]["captured_at"] == "2026-06-28T09:14:22Z"
     assert not any(name.encode() in orjson.dumps(page) for name in MOVING)
+
+
+@pytest.mark.parametrize(("post_id", "sent"), [(".", "%2E"), ("..", "%2E%2E"), ("..", "%2e%2e")])
+async def test_an_id_of_dots_is_one_of_a_thing(api: Subscribed, post_id: str, sent: str) -> None:
+    await api.channel()
+    await api.post(post_id, likes=3)
+    assert [change["id"] for change in (await api.page("?types=post"))["changes"]] == [post_id]
+    assert (await api.get(path=f"/tidemark/v1/posts/{sent}")).json()["id"] == post_id
+    assert (await api.get(path=f"/tidemark/v1/posts/{sent}/nothing")).status_code == 404
 
 
 async def test_channels_are_those_of_the_stores_snapshot(api: Subscribed) -> None:
@@ -144,6 +154,48 @@ async def test_only_wanted_types_come(api: Subscribed) -> None:
     assert len((await api.page("?types="))["changes"]) == 3
     for wrong in ("?types=posts", "?types=post,", "?limit=0", "?limit=1001", "?wait=31", "?wait=-1", "?since=1"):
         assert (await api.get(wrong)).status_code == 422
+
+
+async def test_a_type_that_is_added_comes_from_its_beginning(api: Subscribed) -> None:
+    """Whatever an answer shows is reachable from any cursor given before."""
+    await api.channel()
+    await api.account()
+    await api.post()
+    cursor = (await api.page("?types=post"))["next_cursor"]
+    assert (await api.page(f"?types=post&cursor={cursor}"))["changes"] == []
+    page = await api.page(f"?cursor={cursor}")
+    assert {("channel", "c1", False), ("account", "c1", False)} <= set(told_of(page))
+    page = await api.page(f"?cursor={page['next_cursor']}")
+    assert page["changes"] == []
+    # Also after the end, as it was for posts.
+    cursor = (await api.page("?types=post&cursor=now"))["next_cursor"]
+    page = await api.page(f"?types=post,account&cursor={cursor}")
+    assert {kind for kind, _, _ in told_of(page)} == {"account"}
+
+
+async def test_a_type_that_was_left_out_for_longer_than_deletions_are_remembered_is_refused(api: Subscribed) -> None:
+    await api.channel()
+    today, day = NOW // MILLIS_PER_DAY, MILLIS_PER_DAY
+    # Everything was read 80 days ago, then posts alone.
+    old = CURSORS.written("w1", PLACE, NOW - 80 * day, INCARNATION)
+    narrow = (await api.page(f"?types=post&cursor={old}"))["next_cursor"]
+    assert CURSORS.read("w1", narrow, NOW, INCARNATION).left == (0, today - 80, today - 80)
+    assert (await api.get(f"?cursor={narrow}")).status_code == 200
+    for days, status in ((89, 200), (91, 410)):
+        narrow = CURSORS.written("w1", PLACE._replace(left=(0, today - days, NEVER)), NOW, INCARNATION)
+        assert (await api.get(f"?types=channel&cursor={narrow}")).status_code == status
+        assert (await api.get(f"?types=post,account&cursor={narrow}")).status_code == 200
+    # Of types that this server does not know.
+    other = CURSORS.written("w1", PLACE._replace(left=(0, 0, 0, 1)), NOW, INCARNATION)
+    assert (await api.get(f"?cursor={other}")).status_code == 410
+
+
+async def test_an_old_account_event_is_not_shown(api: Subscribed) -> None:
+    await api.channel()
+    for days, is_deleted in ((29, False), (31, True)):
+        event = told.account("w1", "c1", at=NOW - days * MILLIS_PER_DAY)
+        await api.put(ACCOUNT_EVENTS, "w1/c1", event)
+        assert told_of(await api.page("?types=account")) == [("account", "c1", is_deleted)]
 
 
 async def test_many_changes_are_made_in_a_thread_and_sent_as_one_reply(api: Subscribed) -> None:

@@ -319,3 +319,17 @@ def test_streams_are_not_compressed() -> None:
 def test_the_sample_is_an_event() -> None:
     (event,) = events_of(STREAM)
     assert event.event == "post"
+
+
+@pytest.mark.parametrize("is_header", [True, False])
+async def test_a_stream_that_is_resumed_with_further_types_tells_all_of_them(api: Subscribed, is_header: bool) -> None:
+    await api.channel()
+    await api.account()
+    await api.post(likes=1)
+    reader = Reader(api, types="post")
+    first = await reader.next()
+    await reader.close()
+    reader = Reader(api, last=first.id) if is_header else Reader(api, cursor=first.id)
+    events = [await reader.next() for _ in range(2)]
+    assert {event.event for event in events} == {"channel", "account"}
+    await reader.close()
