@@ -56,7 +56,8 @@ class _Mark(str):
 UNREADABLE = _Mark("unreadable")
 """Name of the first header of a record that can't be read.
 
-The header's value is the reason; the second header's value is the beginning of the record.
+The header's value is the reason; the second header's value is the beginning of the record, or the whole value of a
+record that has too many headers.
 """
 _BEGINNING = _Mark("beginning")
 
@@ -258,7 +259,7 @@ class GuardedBatch:
             count, at = varint(data, at)
             why = why_too_many(count, len(data) - at)
             if why is not None:
-                return self._marked(offset, key, f"too_large: {why}", (value or b"")[:HEAD_BYTES])
+                return self._marked(offset, key, why, value or b"")
             headers = []
             for _ in range(count):
                 name, at = _bytes(data, at)

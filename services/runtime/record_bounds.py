@@ -15,6 +15,9 @@ HEADERS_MAX = 1_000
 """Headers of one record. No client of ours writes more than two."""
 HEADERS_MAX_BYTES = 1024 * 1024
 """Names and values of one record's headers together."""
+TOO_MANY_HEADERS = "too_many_headers"
+"""Begins the reason of a record with more headers; its value is whole, other than that of a damaged record."""
+
 PIECE_BYTES = 64 * 1024
 """Records that a parser is given without a look at them: they have 32,000 headers at most, which take 5 MB."""
 
@@ -41,15 +44,15 @@ def headers_bytes(headers: Iterable[tuple[str, Sized | None]]) -> int:
 
 
 def why_too_many(count: int, size: int) -> str | None:
-    """Why a record's headers are not read, for a person; None where they are within the bounds.
+    """Why a record's headers are not read; None where they are within the bounds.
 
     Args:
         size: of names and values, with their lengths.
     """
     if count > HEADERS_MAX:
-        return f"the message has {count} headers; {HEADERS_MAX} are allowed"
+        return f"{TOO_MANY_HEADERS}: the message has {count} headers; {HEADERS_MAX} are allowed"
     if size > HEADERS_MAX_BYTES:
-        return f"the message's headers have {size} bytes; {HEADERS_MAX_BYTES} are allowed"
+        return f"{TOO_MANY_HEADERS}: the message's headers have {size} bytes; {HEADERS_MAX_BYTES} are allowed"
     return None
 
 

@@ -93,5 +93,7 @@ def test_what_headers_take_is_no_guess(name_chars: int, value_bytes: int) -> Non
 
 def test_the_reason_names_what_is_too_much() -> None:
     assert why_too_many(1_000, 2**20) is None
-    assert why_too_many(1_001, 0) == "the message has 1001 headers; 1000 are allowed"
-    assert why_too_many(1, 2**20 + 1) == "the message's headers have 1048577 bytes; 1048576 are allowed"
+    assert why_too_many(1_001, 0) == "too_many_headers: the message has 1001 headers; 1000 are allowed"
+    assert why_too_many(1, 2**20 + 1) == (
+        "too_many_headers: the message's headers have 1048577 bytes; 1048576 are allowed"
+    )
