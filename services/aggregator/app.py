@@ -29,6 +29,7 @@ from services.aggregator.tenants import Tenants
 from services.runtime.clock import Clock
 from services.runtime.fetching import guard_fetching, whole_or_why
 from services.runtime.logging import get_logger
+from services.runtime.record_bounds import held_bytes
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from services.runtime.tracing import UNTRACED, Tracer
 
@@ -66,7 +67,7 @@ class _Buffer(ThrowableQueue[Any]):
 
 def _bytes_of(event: Any) -> int:
     message = getattr(event, "message", None)
-    return 0 if message is None else len(message.value or b"") + len(message.key or b"")
+    return 0 if message is None else held_bytes(message.key, message.value, message.headers or ())
 
 
 class _App(faust.App):

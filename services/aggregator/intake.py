@@ -25,7 +25,7 @@ class Received:
     def __init__(self, message: Message, acknowledge: Callable[[], Awaitable[None]]) -> None:
         self.message = message
         self.acknowledge = acknowledge
-        self.size = message.size
+        self.size = message.held_bytes
 
 
 class Intake:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from services.aggregator.errors import InvalidEvent
 from services.platforms import all_platforms
 from services.platforms.base import NOTHING, MappingError, Reading
 from services.runtime.binary_secrets import blank_unreadable
+from services.runtime.record_bounds import TOO_MANY_HEADERS, held_bytes
 from services.runtime.redaction import MASK, blank_request, blank_secret_bytes, blank_secrets, has_mark, is_secret_name
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from services.runtime.tracing import NO_SPAN, Span
@@ -48,6 +50,7 @@ _ORIGIN_KEY_MAX_BYTES = 1_024
 # and Kafka's overhead.
 LETTER_MAX_BYTES = MESSAGE_MAX_BYTES - 64 * 1024
 SHORTENED_BYTES = 64 * 1024
+_MARGIN_BYTES = 1024
 # Headers of a dead letter that holds only the first bytes of its message: the whole length, and the identity.
 SHORTENED_HEADER = "tidemark-payload-bytes"
 IDENTITY_HEADER = "tidemark-payload-identity"
@@ -60,7 +63,8 @@ class Message(NamedTuple):
     Attributes:
         value: None for a tombstone.
         timestamp: the broker's append time, ms.
-        unreadable: why the message could not be fetched whole; `value` then holds the first bytes. None for others.
+        unreadable: why the message could not be fetched whole; `value` then holds the first bytes, or all bytes of a
+            message whose headers are too many. None for others.
     """
 
     topic: str
@@ -78,11 +82,21 @@ class Message(NamedTuple):
         return self.value if self.unreadable is None else b""
 
     @property
-    def size(self) -> int:
-        """The approximate size of key, value and headers in bytes."""
+    def is_cut(self) -> bool:
+        """Whether `value` holds only the first bytes, as of a message that is too large."""
+        return self.unreadable is not None and not self.unreadable.startswith(TOO_MANY_HEADERS)
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory key, value and headers take."""
+        return held_bytes(self.key, self.value, self.headers)
+
+    @property
+    def sent_bytes(self) -> int:
+        """About how many bytes key, value and headers have in a batch."""
         size = len(self.key or b"") + len(self.value or b"")
         for name, value in self.headers:
-            size += len(name) + len(value or b"") + 8
+            size += len(name.encode()) + len(value or b"") + 8
         return size
 
 
@@ -238,20 +252,26 @@ def clean_event(event: PlatformRaw) -> PlatformRaw:
     )  # fmt: skip
 
 
-def clean_payload(codec: Codec[PlatformRaw], value: bytes) -> bytes:
-    """A raw message's value with everything like a token blanked; the value of a valid event remains a valid event."""
+def clean_payload(codec: Codec[PlatformRaw], value: bytes, most: int | None = None) -> bytes:
+    """A raw message's value with everything like a token blanked; the value of a valid event remains a valid event.
+
+    Args:
+        most: how many of the first bytes are shown at most; the result may end behind them. None for all bytes.
+    """
+    # The margin is for a name whose value begins in front of the cut: a value is blanked as far as the bytes reach.
+    shown = value if most is None else value[: most + _MARGIN_BYTES]
     try:
         event = codec.decode(value)
     except Exception:  # no event, or an event that can't be read now
-        return blank_unreadable(value)
+        return blank_unreadable(shown)
     cleaned = clean_event(event)
     if cleaned is event:
         # Other fields may hold a token too, such as an id, and so may the fields of a newer schema.
-        return blank_unreadable(value)
+        return blank_unreadable(shown)
     try:
         return codec.encode(cleaned)
     except Exception:  # the event was read by another schema and does not fit into this one
-        return blank_unreadable(value)
+        return blank_unreadable(shown)
 
 
 def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent, failed_at: int) -> DeadLetter:
@@ -263,27 +283,32 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
     Args:
         failed_at: ms.
     """
-    payload = clean_payload(codec, message.value or b"")
-    headers = {name: value or b"" for name, value in message.headers if name not in (SHORTENED_HEADER, IDENTITY_HEADER)}
+    value = message.value or b""
+    headers = {name: held or b"" for name, held in message.headers if name not in (SHORTENED_HEADER, IDENTITY_HEADER)}
+    detail = error.detail[:_DETAIL_MAX_CHARS]
+    headers_size = _size_of(headers)
+    if headers_size > _HEADERS_MAX_BYTES:
+        # Left out before they are searched for secrets: a message may have a megabyte of headers.
+        headers = {}
+        detail += f"; its headers of {headers_size} bytes are left out"
     # Most headers hold no word that marks a secret, so all headers are searched at once.
     together = b"\0".join([*(name.encode() for name in headers), *headers.values()]).lower()
     if has_mark(together):
         headers = {
-            blank_secrets(name): MASK.encode() if value and is_secret_name(name) else blank_unreadable(value)
-            for name, value in headers.items()
+            blank_secrets(name): MASK.encode() if held and is_secret_name(name) else blank_unreadable(held)
+            for name, held in headers.items()
         }
     key = message.key
     if key is not None:
         key = blank_unreadable(key[:_ORIGIN_KEY_MAX_BYTES])
-    detail = error.detail[:_DETAIL_MAX_CHARS]
-    headers_size = sum(len(name.encode()) + len(value) for name, value in headers.items())
-    if headers_size > _HEADERS_MAX_BYTES:
-        headers = {}
-        detail += f"; its headers of {headers_size} bytes are left out"
-    if message.unreadable is not None or len(payload) + headers_size > LETTER_MAX_BYTES:
-        headers[SHORTENED_HEADER] = str(len(payload)).encode()
-        headers[IDENTITY_HEADER] = identity(codec, message.value or b"")
-        detail += f"; of its {len(payload)} bytes the letter holds the first {min(len(payload), SHORTENED_BYTES)}"
+    room = LETTER_MAX_BYTES - _size_of(headers)
+    is_shortened = message.is_cut or len(value) > room
+    payload = clean_payload(codec, value, SHORTENED_BYTES if is_shortened else None)
+    # Blanking an event's short secrets makes the event longer.
+    if is_shortened or len(payload) > room:
+        headers[SHORTENED_HEADER] = str(len(value)).encode()
+        headers[IDENTITY_HEADER] = identity(codec, value)
+        detail += f"; of its {len(value)} bytes the letter holds the first {min(len(value), SHORTENED_BYTES)}"
         payload = payload[:SHORTENED_BYTES]
     return DeadLetter(
         workspace_id=error.workspace_id,
@@ -299,10 +324,20 @@ def dead_letter(codec: Codec[PlatformRaw], message: Message, error: InvalidEvent
     )
 
 
+def _size_of(headers: Mapping[str, bytes]) -> int:
+    return sum(len(name.encode()) + len(held) for name, held in headers.items())
+
+
 def identity(codec: Codec[PlatformRaw], payload: bytes) -> bytes:
-    """Identifies a message by the event's id, else by a digest of the bytes; blanking secrets changes neither."""
+    """Identifies a message by the event's id, else by a digest of the bytes; blanking secrets changes neither.
+
+    No letter holds all of a payload that is longer than a letter, so its digest is of the bytes as they are: to blank
+    8 MiB takes most of a second.
+    """
     try:
         event = codec.decode(payload)
     except Exception:  # no event
+        if len(payload) > LETTER_MAX_BYTES:
+            return hashlib.blake2b(payload, digest_size=16).digest()
         return hashlib.blake2b(blank_unreadable(payload), digest_size=16).digest()
     return f"{event.workspace_id}/{event.event_id}".encode()

@@ -68,9 +68,10 @@ class BatchReader:
                 continue
             home = partition_of(read.event.workspace_id, self._settings.topic_partitions)
             if home != self._partition:
-                if message.size > LETTER_MAX_BYTES:
+                size = message.sent_bytes
+                if size > LETTER_MAX_BYTES:
                     # Kafka would refuse the copy: with Kafka's overhead it is longer than a message may be.
-                    detail = f"an event of {message.size} bytes stands in another tenant's partition and can't be moved"
+                    detail = f"an event of {size} bytes stands in another tenant's partition and can't be moved"
                     self._set_aside(batch, message, InvalidEvent("misplaced", detail, read.event.workspace_id), now)
                 else:
                     batch.misplaced.append((message, home))

@@ -21,7 +21,10 @@ INSIGHT_EDGES = ("insights", "video_insights")
 DISCOVERED = 25
 
 _INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
-_BRACKETED = re.compile(r"\([^(){}]*\)|\{[^(){}]*\}")
+_BRACKETS = re.compile(r"([(){}])")
+_OPENING = {")": "(", "}": "{"}
+# Longer texts are strangers', who may send megabytes: these are not remembered.
+_REMEMBERED_CHARS = 4_096
 
 
 class Asked(NamedTuple):
@@ -36,23 +39,48 @@ Figures = Callable[[dict[str, Any], Asked], tuple[int, int, list[int | None]]]
 """From a node and what was asked to its figures: masks of reported and of ranged metrics, and values."""
 
 
-@lru_cache(maxsize=1024)
 def split(names: str) -> frozenset[str]:
     """The names of a text that separates them by commas."""
+    return _split(names) if len(names) <= _REMEMBERED_CHARS else _split.__wrapped__(names)
+
+
+@lru_cache(maxsize=1024)
+def _split(names: str) -> frozenset[str]:
     return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
-@lru_cache(maxsize=1024)
 def asked(fields: str) -> Asked:
     """What a `fields` parameter asks for; nested fields are not the node's own."""
+    return _asked(fields) if len(fields) <= _REMEMBERED_CHARS else _asked.__wrapped__(fields)
+
+
+@lru_cache(maxsize=1024)
+def _asked(fields: str) -> Asked:
     names = _INSIGHT_NAMES.search(fields)
-    plain, shorter = fields, _BRACKETED.sub("", fields)
-    while shorter != plain:
-        plain, shorter = shorter, _BRACKETED.sub("", shorter)
     return Asked(
-        frozenset(field.partition(".")[0].strip() for field in plain.split(",")),
+        frozenset(field.partition(".")[0].strip() for field in _without_brackets(fields).split(",")),
         split(names[1]) if names else frozenset(),
     )
+
+
+def _without_brackets(text: str) -> str:
+    """A text without whatever stands in brackets, and without these; brackets that have no partner stay.
+
+    Reads the text once: a stranger's event may have megabytes of nested brackets.
+    """
+    kept: list[str] = []
+    opened: list[int] = []
+    for piece in _BRACKETS.split(text):
+        if piece in ("(", "{"):
+            opened.append(len(kept))
+        elif piece in _OPENING:
+            if opened and kept[opened[-1]] == _OPENING[piece]:
+                del kept[opened.pop() :]
+                continue
+            # Nothing pairs across a bracket that has no partner.
+            opened.clear()
+        kept.append(piece)
+    return "".join(kept)
 
 
 def asked_of(edge: str, parameters: Mapping[str, str]) -> Asked:

@@ -22,8 +22,9 @@ _SHORTEST_NAME, _LONGEST_NAME = 3, 40
 _PLACE = re.compile(b"|".join(MARKS))
 _NAME_CHARS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _NAME_AROUND = re.compile(rb"[a-z0-9_-]{0,40}+")
-# Lengths, tags and types before a value, some of which look like letters, and the value.
-_TAGS_AND_VALUE = re.compile(rb"(?:.{0,7}[^\x21-\x7e])?+[\x21-\x7e]*+", re.DOTALL)
+# Lengths, tags and types before a value, some of which look like letters.
+_TAGS = re.compile(rb".{0,7}[^\x21-\x7e]", re.DOTALL)
+_PRINTABLE = re.compile(rb"[\x21-\x7e]*+")
 _TEXT = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
 _VARINT_MOST_BYTES = 5
 
@@ -48,17 +49,50 @@ def _stars(size: int) -> bytes:
 def _values(payload: bytes, lowered: bytes) -> set[tuple[int, int]]:
     """The spans of secrets' values: (begin, end)."""
     found: set[tuple[int, int]] = set()
+    runs = _Runs(payload)
     for number, place in enumerate(_PLACE.finditer(lowered)):
         if number >= _PLACES_MAX:
             found.add((place.start(), len(lowered)))
             break
-        found |= _values_at(payload, lowered, place.start(), place.end())
+        found |= _values_at(runs, lowered, place.start(), place.end())
     return found
 
 
-def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[int, int]]:
+class _Runs:
+    """Finds the ends of printable runs, and reads each byte of a payload once for all names together.
+
+    The values of thousands of names may end with the same run of megabytes. The run that reaches furthest is
+    remembered: a search inside of this run ends at once, and a search before this run stops at the run's beginning.
+    Names come in the order of their places, so a search never begins far before the remembered run.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self._begin = self._end = 0
+
+    def end(self, at: int) -> int:
+        """Where the run of printable bytes from `at` on ends; `at` itself where there is none."""
+        if at >= self._end:
+            end = self._searched(at, len(self.payload))
+            if end > at:
+                self._begin, self._end = at, end
+            return end
+        if at < self._begin:
+            end = self._searched(at, self._begin)
+            if end < self._begin:
+                return end
+            self._begin = at
+        return self._end
+
+    def _searched(self, at: int, to: int) -> int:
+        found = _PRINTABLE.match(self.payload, at, to)
+        return at if found is None else found.end()
+
+
+def _values_at(runs: _Runs, lowered: bytes, at: int, past: int) -> set[tuple[int, int]]:
     """Values after every name that a word may belong to: a length before a name may look like the name's letter."""
     found: set[tuple[int, int]] = set()
+    payload = runs.payload
     start = at
     for start in range(at, max(0, at - _LONGEST_NAME), -1):
         length = payload[start - 1]
@@ -67,7 +101,7 @@ def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[
             if not _SHORTEST_NAME <= size <= _LONGEST_NAME or end < past:
                 continue
             if is_secret_name(lowered[start:end].decode("latin-1")):
-                found.add(_avro_value(payload, end) if size * 2 == length else _value(payload, end))
+                found.add(_avro_value(runs, end) if size * 2 == length else _value(runs, end))
         if lowered[start - 1] not in _NAME_CHARS:
             break
     else:
@@ -77,22 +111,23 @@ def _values_at(payload: bytes, lowered: bytes, at: int, past: int) -> set[tuple[
     around = _NAME_AROUND.match(lowered, start)
     end = around.end() if around is not None else past
     if end < len(lowered) and lowered[end] not in _TEXT and is_secret_name(lowered[start:end].decode()):
-        found.add(_value(payload, end))
+        found.add(_value(runs, end))
     return found
 
 
-def _value(payload: bytes, at: int) -> tuple[int, int]:
+def _value(runs: _Runs, at: int) -> tuple[int, int]:
     """The span of a value that ends where a printable byte is followed by an unprintable one."""
-    found = _TAGS_AND_VALUE.match(payload, at)
-    return found.span() if found is not None else (at, at)
+    tags = _TAGS.match(runs.payload, at)
+    return at, runs.end(at if tags is None else tags.end())
 
 
-def _avro_value(payload: bytes, at: int) -> tuple[int, int]:
+def _avro_value(runs: _Runs, at: int) -> tuple[int, int]:
     """The span of a value by its length, cut at the message's end."""
+    payload = runs.payload
     size = 0
     for place in range(at, min(at + _VARINT_MOST_BYTES, len(payload))):
         byte = payload[place]
         size |= (byte & 0x7F) << 7 * (place - at)
         if byte < 0x80:
-            return (place + 1, min(len(payload), place + 1 + (size >> 1))) if size & 1 == 0 else _value(payload, at)
-    return _value(payload, at) if at + _VARINT_MOST_BYTES <= len(payload) else (at, at)
+            return (place + 1, min(len(payload), place + 1 + (size >> 1))) if size & 1 == 0 else _value(runs, at)
+    return _value(runs, at) if at + _VARINT_MOST_BYTES <= len(payload) else (at, at)

@@ -14,7 +14,6 @@ import signal
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import IO, Any, Final
 
 from schemas.writers import SchemasAway
@@ -32,6 +31,9 @@ messages; the registry does not answer; there is no such schema."""
 
 PART_MESSAGES: Final = 5_000
 """Of one part, which is also one transaction of the store."""
+PART_BYTES: Final = 16 * 1024 * 1024
+"""A part ends behind the record with which its keys and values have this many bytes: 1 MiB of batches may hold a
+thousand values of 8 MiB."""
 
 _SIZE = struct.Struct("=I")
 
@@ -96,11 +98,11 @@ def _answer(asked: IO[bytes], answers: IO[bytes]) -> None:
         marks: dict[tuple[str, int], Mark] = {}
         records = _records(jobs)
         try:
-            some = list(islice(records, PART_MESSAGES))
+            some = _some(records)
             while True:
                 found = messages(some, known, partitions, refused.append)
                 marks |= _last_marks(some)
-                more = list(islice(records, PART_MESSAGES))
+                more = _some(records)
                 write(answers, PART, [tuple(one) for one in found], [tuple(one) for one in refused],
                       [(*place, *mark) for place, mark in marks.items()], len(some), not more)  # fmt: skip
                 if not more:
@@ -114,9 +116,20 @@ def _records(jobs: Sequence[Batches]) -> Iterator[Record]:
     for topic, partition, batches in jobs:
         for batch in batches:
             for record in unpacked(batch):
-                yield Record(
-                    topic, partition, record.offset, record.timestamp, record.key, record.value, record.headers
-                )
+                # Without its headers, which say nothing here and take memory.
+                yield Record(topic, partition, record.offset, record.timestamp, record.key, record.value)
+
+
+def _some(records: Iterator[Record]) -> list[Record]:
+    """The records of the next part; [] at the end."""
+    some: list[Record] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += len(record.key or b"") + len(record.value or b"")
+        if size >= PART_BYTES or len(some) >= PART_MESSAGES:
+            break
+    return some
 
 
 def _last_marks(records: Sequence[Record]) -> dict[tuple[str, int], Mark]:

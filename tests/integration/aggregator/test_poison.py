@@ -259,6 +259,39 @@ def test_what_decompresses_to_hundreds_of_megabytes_takes_no_memory(backend: Bac
     assert len(letters) >= 2
 
 
+def test_millions_of_headers_are_dead_letters_and_take_no_memory(backend: Backend, healthy: Healthy) -> None:
+    """A batch of 830 bytes held one record with 4 million headers, which took 315 MB; six took 1.7 GB."""
+    process = psutil.Process(backend.pid())
+    before = highest = process.memory_info().rss
+    workspace = healthy.names[1]
+    partition = partition_of(workspace, PARTITIONS)
+    key = workspace.encode()
+    at = now_ms() - 10**6
+    event = bluesky_event(workspace, "c1", "behind-headers", {"t1": {"likeCount": 0}}, captured_at=at)
+    value = backend.codec(RAW).encode(event)
+    many = [raw_batches.empty_headers(4_000_000, raw_batches.ZSTD, key, b"many headers") for _ in range(6)]
+    # As many as are allowed, in a few hundred records: the bound of bytes has to count them.
+    allowed = raw_batches.empty_headers(1_000, raw_batches.ZSTD, key, b"allowed headers")
+    batches = [*many, *[allowed] * 300, raw_batches.batch([Sent(key, value)])]
+    raw_batches.send_batches(backend.settings.kafka_bootstrap, backend.settings.topic(RAW), partition, batches)
+    deadline = time.monotonic() + 60
+    healthy.speak()
+    while time.monotonic() < deadline:
+        highest = max(highest, process.memory_info().rss)
+        if backend.rows("SELECT count() AS n FROM raw_events WHERE event_id = 'behind-headers'") == [{"n": 1}]:
+            break
+        time.sleep(0.02)
+    healthy.wait()
+    _all_stored(backend, "behind-headers", 1)
+    print(f"{before // MEGABYTE} MiB before, {highest // MEGABYTE} MiB at most")
+    assert highest - before < 250 * MEGABYTE
+    letters = [record for _, record in backend.records(LETTERS) if record and record["payload"] == b"many headers"]
+    assert [letter["reason"] for letter in letters] == ["too_many_headers"] * 6
+    assert all("4000000 headers" in letter["detail"] for letter in letters)
+    assert all(letter["origin_key"] == key for letter in letters)
+    assert not any(SHORTENED_HEADER in letter["headers"] for letter in letters), "they hold the whole value"
+
+
 def test_months_of_any_number_come_together(backend: Backend, healthy: Healthy) -> None:
     """ClickHouse takes blocks of 100 months unless told; a block of more was tried again for ever."""
     workspace = healthy.names[3]

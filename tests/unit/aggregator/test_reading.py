@@ -24,6 +24,7 @@ from services.aggregator.reading import (
     dead_letter,
     read_message,
 )
+from services.runtime.binary_secrets import blank_unreadable
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from tests.support import properties
 from tests.support.hostile.bodies import SECRET_NAMES
@@ -139,10 +140,60 @@ def test_a_letter_fits_whatever_its_message_holds(size: int) -> None:
     assert len(LETTERS.encode(dead_letter(RAW, huge, InvalidEvent("bad_id", ""), NOW))) <= MESSAGE_MAX_BYTES - 1024
 
 
+def test_bytes_in_memory_are_told_from_bytes_on_the_wire() -> None:
+    given_message = message(b"value", headers=tuple(("é" * 10, None) for _ in range(100)))
+    assert given_message.sent_bytes == len(b"w" + b"value") + 100 * (20 + 8)
+    assert given_message.held_bytes > 100 * 150
+
+
 def test_what_could_not_be_fetched_says_so() -> None:
     found = outcome(message(b"how it begins", unreadable="too_large: 400 MB after decompression"))
     assert isinstance(found, InvalidEvent)
     assert (found.reason, found.detail) == ("too_large", "400 MB after decompression")
+
+
+def test_a_letter_of_too_many_headers_holds_the_whole_event() -> None:
+    value = RAW.encode(replace(RAW.decode(GOOD), body=b" " * 100_000))
+    given_message = message(value, unreadable="too_many_headers: the message has 2000 headers; 1000 are allowed")
+    found = outcome(given_message)
+    assert isinstance(found, InvalidEvent)
+    assert found.reason == "too_many_headers"
+    letter = dead_letter(RAW, given_message, found, NOW)
+    assert (letter.payload, letter.headers) == (value, {})
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_only_what_a_shortened_letter_holds_is_searched_for_secrets(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    searched: list[int] = []
+
+    def counted(payload: bytes) -> bytes:
+        searched.append(len(payload))
+        return blank_unreadable(payload)
+
+    monkeypatch.setattr(reading, "blank_unreadable", counted)
+    padding = b"x" * MESSAGE_MAX_BYTES
+    value = RAW.encode(replace(RAW.decode(GOOD), body=padding)) if is_known else b"access_token=s3cret " + padding
+    letter = dead_letter(RAW, message(value, headers=(("h", padding),)), InvalidEvent("malformed_event", ""), NOW)
+    assert len(letter.payload) == reading.SHORTENED_BYTES
+    assert b"s3cret" not in letter.payload
+    assert int(letter.headers[SHORTENED_HEADER]) == len(value)
+    assert letter.headers[reading.IDENTITY_HEADER] == reading.identity(RAW, value)
+    assert "headers of 8388609 bytes are left out" in letter.detail
+    assert sum(searched) < 200_000, "neither the whole payload nor the headers"
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+@pytest.mark.parametrize("form", ["%s=%s", '{"%s": "%s"}', "\x18%s\x90\x02%s", "%s\x00\x01\x02%s", "%s\x00%s\x00"])
+def test_a_secret_that_the_cut_divides_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, form: str) -> None:
+    secret = "s3cret" * 20
+    monkeypatch.setattr(reading, "_MARGIN_BYTES", 100)
+    held = (form % (name, secret)).encode()
+    value = b"begins " + held + b" ends " * 100
+    whole = blank_unreadable(value)
+    for cut in range(1, 220):
+        assert reading.clean_payload(RAW, value, cut)[:cut] == whole[:cut]
 
 
 def test_a_bug_of_ours_is_one_message_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

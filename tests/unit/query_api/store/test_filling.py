@@ -22,7 +22,7 @@ from services.runtime.following import Batch
 from services.runtime.kafka import partition_of
 from tests.support import told
 from tests.support.memory_brokers import MemoryBrokers
-from tests.support.raw_batches import GZIP, Sent, batch
+from tests.support.raw_batches import GZIP, ZSTD, Sent, batch
 from tests.support.stores import store_of
 
 NOT_COMPARED = (layout.RECENT, layout.META)
@@ -217,3 +217,15 @@ def test_positions_lie_behind_the_piece_that_they_come_with() -> None:
         ([(POSTS, 0, [b"12345"]), (POST_ROLLUPS, 1, [b"12345"])], {Place(POSTS, 0): 7, Place(POST_ROLLUPS, 1): 10}),
         ([], positions),
     ]
+
+
+def test_a_part_is_bounded_by_bytes() -> None:
+    """A megabyte of batches may hold thousands of values of 8 MiB, and a part had 5,000 records whatever they held."""
+    large = batch([Sent(b"w/p", bytes(8 * 1024 * 1024))], ZSTD)
+    small = batch([Sent(b"w/p", b"x", [("h", b"x")])] * 3)
+    records = unpacking._records([(POSTS, 0, [large] * 5 + [small])])
+    parts = []
+    while some := unpacking._some(records):
+        parts.append([len(record.value or b"") for record in some])
+        assert not any(record.headers for record in some)
+    assert parts == [[2**23] * 2, [2**23] * 2, [2**23, 1, 1, 1]]
