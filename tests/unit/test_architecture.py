@@ -76,7 +76,7 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.cursors",
     "services.runtime.inflating",
-    "services.runtime.instants", "services.runtime.redaction",
+    "services.runtime.instants", "services.runtime.record_bounds", "services.runtime.redaction",
     "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.tracing",
     "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
