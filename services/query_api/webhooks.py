@@ -11,6 +11,7 @@ import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 from zlib import crc32
@@ -24,6 +25,7 @@ from services.query_api.publisher import Publisher, Write
 from services.query_api.views import Place, TopicView
 from services.runtime.addresses import is_public, leads_nowhere_public
 from services.runtime.clock import MILLIS_PER_DAY, Clock, SystemClock
+from services.runtime.resolving import Resolver
 from services.runtime.sealing import SigningSecrets, WebhookCipher, new_secret
 from services.runtime.secrets import SecretsError
 
@@ -33,7 +35,7 @@ _OVERLAP_MILLIS: Final = MILLIS_PER_DAY
 _LOCKS: Final = 64
 _RESOLVING_SECONDS: Final = 2.0
 
-IsPrivate = Callable[[str, int, float], Awaitable[bool]]
+IsPrivate = Callable[[str, str, float], Awaitable[bool]]
 
 
 class WebhookBook(TopicView[Webhook]):
@@ -97,7 +99,8 @@ class Webhooks:
     Args:
         cipher: seals secrets; None without secret keys.
         allows_private: whether http and private addresses are accepted, for tests and local use.
-        is_private: whether a host, by port and within some seconds, leads to private addresses alone.
+        is_private: whether a host, asked for by a workspace and within some seconds, leads to private addresses alone;
+            by default as the system resolves it.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Webhooks:
         clock: Clock,
         *,
         allows_private: bool = False,
-        is_private: IsPrivate = leads_nowhere_public,
+        is_private: IsPrivate | None = None,
     ) -> None:
         self.book = WebhookBook()
         self.states = WebhookStates()
@@ -115,7 +118,7 @@ class Webhooks:
         self._cipher = cipher
         self._clock = clock
         self._allows_private = allows_private
-        self._is_private = is_private
+        self._is_private = is_private or partial(leads_nowhere_public, Resolver())
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
     async def make(
@@ -128,7 +131,7 @@ class Webhooks:
             NoSecretKeys: the secret can't be sealed.
             WritesUnavailable: Kafka did not confirm.
         """
-        await self._check(url)
+        await self._check(workspace_id, url)
         webhook_id, secret, now = f"wh_{secrets.token_hex(12)}", new_secret(), self._clock.now()
         sealed = self._sealed(SigningSecrets(secret), workspace_id, webhook_id)
         webhook = Webhook(
@@ -163,7 +166,7 @@ class Webhooks:
             WritesUnavailable: Kafka did not confirm.
         """
         if url is not None:
-            await self._check(url)
+            await self._check(workspace_id, url)
         async with self._lock(workspace_id, webhook_id):
             held = self.book.get(workspace_id, webhook_id)
             now = self._clock.now()
@@ -254,17 +257,17 @@ class Webhooks:
     def _lock(self, workspace_id: str, webhook_id: str) -> asyncio.Lock:
         return self._locks[crc32(f"{workspace_id}/{webhook_id}".encode()) % _LOCKS]
 
-    async def _check(self, url: str) -> None:
+    async def _check(self, workspace_id: str, url: str) -> None:
         """Refuse an address that deliveries could not go to; the notifier checks each connection again.
 
         Raises:
             Invalid: the message says what is allowed.
         """
-        host, port = checked_url(url, allows_private=self._allows_private)
+        host = checked_url(url, allows_private=self._allows_private)
         if self._allows_private:
             return
         # A name that is not known yet is accepted: the log of deliveries shows it.
-        if await self._is_private(host, port, _RESOLVING_SECONDS):
+        if await self._is_private(host, workspace_id, _RESOLVING_SECONDS):
             raise Invalid("url: leads to no public address; give an address that the internet reaches.")
 
 
@@ -288,8 +291,8 @@ def is_active(held: Webhook, state: WebhookState) -> bool:
     return held.is_enabled and not is_shut(held, state)
 
 
-def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
-    """Host and port of a webhook's address.
+def checked_url(url: str, *, allows_private: bool) -> str:
+    """The host of a webhook's address.
 
     Raises:
         Invalid: it is no https address (nor http, where private addresses are allowed), or names a private host.
@@ -306,7 +309,7 @@ def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
         raise Invalid("url: must have no user, password or fragment; a secret signs each delivery.")
     if not allows_private and not _may_be_public(host):
         raise Invalid("url: leads to no public address; give an address that the internet reaches.")
-    return host, port or (443 if parts.scheme == "https" else 80)
+    return host
 
 
 def fitting(types: Iterable[str], rules: Iterable[WebhookRule]) -> None:

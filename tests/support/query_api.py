@@ -281,7 +281,7 @@ def fake_api(
     )
 
 
-async def _is_named_private(host: str, port: int, seconds: float) -> bool:
+async def _is_named_private(host: str, workspace_id: str, seconds: float) -> bool:
     return host.startswith("private.")
 
 
