@@ -29,6 +29,7 @@ from services.notifier.log import COLUMNS, LogUnavailable
 from services.notifier.metrics import NotifierMetrics
 from services.notifier.sending import Sender
 from services.notifier.work import Parts, Work
+from services.runtime import following
 from services.runtime.brokers import Place
 from services.runtime.clock import SystemClock
 from services.runtime.cursors import CursorText
@@ -228,6 +229,31 @@ async def test_a_rule_that_is_read_again_after_a_lost_commit_is_told_once(world:
             await world.until(lambda: all(r["status"] == "delivered" for r in world.log.values()), "delivered")
         world.brokers.groups.clear()
     assert len(world.receiver.of("ok")) == 1
+
+
+async def test_positions_of_quiet_topics_are_committed_again_before_kafka_forgets_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart would else tell again what happened up to 30 days ago, and repeat tests and redeliveries."""
+    monkeypatch.setattr(following, "KEEP_SECONDS", 0.3)
+    world.hook("ok")
+    now = CLOCK.now()
+    asked = WebhookRequest("w1", "h1", "msg_test", "webhook.test", now, "{}", now, now)
+    async with world.running():
+        world.account()
+        world.put(WEBHOOK_REQUESTS, "w1", ["h1"], asked)
+        await world.until(lambda: len(world.receiver.taken("ok")) == 2 and not world.newest(), "told and forgotten")
+        ends = {
+            (group, place): world.brokers.log(place).end
+            for group, topics in (("g", (*TOPICS_OF_CHANGES, WEBHOOK_REQUESTS)), ("g-log", (WEBHOOK_DELIVERIES,)))
+            for place in (Place(topic, partition) for topic in topics for partition in range(PARTITIONS))
+        }
+        await world.until(lambda: world.brokers.groups == ends, "committed")
+        world.brokers.groups.clear()
+        await world.until(lambda: world.brokers.groups == ends, "committed again, though nothing came")
+    async with world.running() as work:
+        await world.until(lambda: work.gauges().lag == 0, "read")
+    assert len(world.receiver.of("ok")) == 2
 
 
 async def test_after_a_rebalance_each_partitions_owner_goes_on_alone(world: World) -> None:
