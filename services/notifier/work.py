@@ -259,7 +259,7 @@ class Work:
             content = told(workspace_id, news, seen, self._parts.cursors, self._incarnation, now)
             source = f"{self._partition_of(workspace_id)}/{news.at}/{seen}"
             for endpoint in self._book.of(workspace_id):
-                if endpoint.wants(NoticeType.METRICS_CHANGED, news.happened_at):
+                if endpoint.wants(NoticeType.METRICS_CHANGED, news.newest_at):
                     effects.add(self._book.tell_change(endpoint, content, source, news.happened_at, now))
         await self._carry_out(effects)
 

@@ -200,6 +200,20 @@ async def test_changes_are_told_at_most_once_a_second_with_a_cursor_that_shows_t
     assert places[1].at[at] <= places[0].seen[at]
 
 
+async def test_a_webhook_that_is_made_while_news_is_gathered_is_told(world: World) -> None:
+    world.hook("ok/old", "old", types=["metrics.changed"])
+    async with world.running():
+        world.rollup("p0")
+        await world.until(lambda: world.receiver.of("ok/old"), "told a moment ago")
+        world.rollup("p1")  # gathered: at most one a second
+        await world.until(lambda: world.brokers.is_read(Place(POST_ROLLUPS, home("w1"))), "gathered")
+        await asyncio.sleep(0.005)
+        world.hook("ok/new", "new", types=["metrics.changed"])
+        await asyncio.sleep(0.005)
+        world.rollup("p2")
+        await world.until(lambda: world.receiver.of("ok/new"), "told as well")
+
+
 async def test_a_rule_is_told_of_once_also_after_restarts(world: World) -> None:
     rules = [("likes", 100), ("likes", 1_000_000), ("views", 1)]
     world.hook("ok", types=["post.threshold"], rules=rules)
