@@ -24,7 +24,7 @@ from schemas.notices import (
     WebhookRequest,
     WebhookState,
 )
-from services.notifier.endpoint import MOST_PENDING, Endpoint, Key, mark, stable_id
+from services.notifier.endpoint import MOST_ASKED, MOST_PENDING, Endpoint, Key, mark, stable_id
 from services.notifier.plan import GIVE_UP_MILLIS, GONE, Outcome, next_try_at
 
 LANES: Final = {False: 1_000, True: 200}
@@ -172,8 +172,9 @@ class Book:
         id_ = stable_id(*endpoint.key, NoticeType.POST_THRESHOLD, source)
         if not endpoint.knows(id_):
             text = orjson.dumps(content).decode()
-            self._make(endpoint, id_, NoticeType.POST_THRESHOLD, text, happened_at, now, effects)
-            endpoint.told.add(mark(id_))
+            # Where the webhook is shut down instead, nothing was told: the post's next figures are looked at again.
+            if self._make(endpoint, id_, NoticeType.POST_THRESHOLD, text, happened_at, now, effects):
+                endpoint.told.add(mark(id_))
         return effects
 
     def tell_change(
@@ -211,16 +212,23 @@ class Book:
             asked.workspace_id, asked.webhook_id, asked.delivery_id, asked.type, asked.occurred_at, asked.content,
             DeliveryStatus.PENDING, 0, asked.created_at, now,
         )  # fmt: skip
-        if not endpoint.is_active:
-            failed = replace(
-                delivery, status=DeliveryStatus.FAILED, next_try_at=None, error="the webhook is disabled; enable it"
-            )
-            effects.writes.append(failed)
+        refusal = self._refusal(endpoint)
+        if refusal:
+            effects.writes.append(replace(delivery, status=DeliveryStatus.FAILED, next_try_at=None, error=refusal))
         else:
             endpoint.pending[delivery.delivery_id] = delivery
             effects.writes.append(delivery)
             effects.made.append(delivery)
         return effects
+
+    @staticmethod
+    def _refusal(endpoint: Endpoint) -> str:
+        """Why nothing that somebody asks for is delivered; empty where it is."""
+        if not endpoint.is_active:
+            return "the webhook is disabled; enable it"
+        if len(endpoint.pending) >= MOST_ASKED:
+            return f"{MOST_ASKED} deliveries wait for the webhook already; ask again later"
+        return ""
 
     # Tries
 
@@ -316,12 +324,13 @@ class Book:
         now: int,
         effects: Effects,
         due_at: int | None = None,
-    ) -> None:
+    ) -> bool:
+        """Make a delivery; returns whether it was made now."""
         if id_ in self._recent or endpoint.knows(id_):
-            return
+            return False
         if len(endpoint.pending) >= MOST_PENDING:
             self._shut(endpoint, Shutdown.BACKLOG, now, effects)
-            return
+            return False
         delivery = WebhookDelivery(
             *endpoint.key, id_, type_, happened_at, content, DeliveryStatus.PENDING, 0, now,
             now if due_at is None else due_at,
@@ -330,6 +339,7 @@ class Book:
         endpoint.pending[id_] = delivery
         effects.writes.append(delivery)
         effects.made.append(delivery)
+        return True
 
     def _failed(self, endpoint: Endpoint, tried: WebhookDelivery, outcome: Outcome, now: int, effects: Effects) -> None:
         again = next_try_at(tried.tries, now, self._share())

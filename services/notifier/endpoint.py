@@ -15,6 +15,8 @@ Key = tuple[str, str]
 
 MOST_PENDING: Final = 5_000
 """Deliveries that wait for one webhook; with more it is shut down, since memory has an end."""
+MOST_ASKED: Final = MOST_PENDING // 2
+"""With so many that wait, no test or redelivery is added: what somebody asks for must not shut the webhook down."""
 TRIES_AT_ONCE: Final = 4
 """Tries at once of a webhook that takes deliveries; of one that fails, a single one."""
 

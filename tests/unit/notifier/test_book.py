@@ -8,9 +8,19 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.notices import DeliveryStatus, NoticeType, Shutdown, Webhook, WebhookDelivery, WebhookRequest, WebhookState
+from schemas.notices import (
+    TEST_TYPE,
+    DeliveryStatus,
+    NoticeType,
+    Shutdown,
+    Webhook,
+    WebhookDelivery,
+    WebhookRequest,
+    WebhookState,
+)
+from services.notifier import happenings
 from services.notifier.book import LANES, Book, Effects
-from services.notifier.endpoint import MOST_PENDING, TRIES_AT_ONCE
+from services.notifier.endpoint import MOST_ASKED, MOST_PENDING, TRIES_AT_ONCE
 from services.notifier.plan import GIVE_UP_MILLIS, HELD_MILLIS, JITTER, WAITS_SECONDS, Outcome
 from tests.support import properties
 from tests.support.manual_clock import START
@@ -262,6 +272,41 @@ def test_too_many_waiting_deliveries_shut_the_webhook_down() -> None:
     assert kept.states["w1", "h1"].reason == Shutdown.BACKLOG
     assert (book.pending(), book.take(START)) == (0, [])
     assert len(kept.of("h1")) == MOST_PENDING
+
+
+def test_a_threshold_that_shuts_the_webhook_down_is_told_once_it_is_enabled() -> None:
+    held = webhook(types=["post.threshold"], rules=[("likes", 10)])
+    book, kept = book_of(held)
+
+    def reach(post_id: str, now: int) -> list[str]:
+        rollup = {"workspace_id": "w1", "post_id": post_id, "likes": 20}
+        effects = happenings.thresholds(book, rollup, now, now)
+        kept.keep(book, effects)
+        return [delivery.content for delivery in effects.made]
+
+    for number in range(MOST_PENDING):
+        assert reach(f"p{number}", START)
+    assert not reach("last", START + 1)
+    assert kept.states["w1", "h1"].reason == Shutdown.BACKLOG
+    assert not reach("later", START + 2)
+    kept.keep(book, book.change(("w1", "h1"), replace(held, enabled_at=START + 10), START + 10))
+    assert [bool(reach(post_id, START + 20)) for post_id in ("last", "later", "last", "p0")] == [True, True, False, False]
+
+
+def test_what_somebody_asks_for_has_a_bound_and_shuts_nothing_down() -> None:
+    book, kept = book_of()
+    for number in range(MOST_ASKED + 100):
+        asked = WebhookRequest("w1", "h1", f"msg_{number}", TEST_TYPE, START, "{}", START, START)
+        kept.keep(book, book.request(asked, START))
+    held = kept.of("h1")
+    assert [one.status for one in held].count(DeliveryStatus.PENDING) == MOST_ASKED == book.pending()
+    assert (held[-1].status, held[-1].error) == (
+        DeliveryStatus.FAILED,
+        "2500 deliveries wait for the webhook already; ask again later",
+    )
+    for number in range(MOST_PENDING - MOST_ASKED):
+        tell(book, kept, str(number))
+    assert ("w1", "h1") not in kept.states
 
 
 def test_a_request_makes_the_delivery_again_under_its_id() -> None:
