@@ -112,6 +112,7 @@ class Work:
             len(self.partitions),
             self._book.pending(),
             self._book.failing(),
+            self._book.slow(),
             self._book.overdue(self._clock.now()) / 1000,
             self._happenings.lag().messages,
             self._log_reader.lag().messages,
@@ -297,7 +298,7 @@ class Work:
             if self._parts.may_try():
                 for delivery in self._book.take(self._clock.now()):
                     tasks.create_task(self._try(delivery))
-            due = self._book.next_due()
+            due = self._book.wakes_at()
             seconds = _LONGEST_WAIT_SECONDS if due is None else max(0.0, (due - self._clock.now()) / 1000)
             try:
                 async with asyncio.timeout(min(seconds, _LONGEST_WAIT_SECONDS)):

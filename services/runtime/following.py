@@ -128,8 +128,8 @@ class Follower:
         begin: where partitions without a position begin.
         retry_on: errors of `take` after which the batch is given again, however often; other errors end `run`.
         is_committed: whether only messages of committed transactions are read, and none after an open one.
-        group: the group of `at_committed` and `commit`; the follower is no member of it. What was committed is committed
-            again every six hours, so that Kafka does not forget positions that stand still.
+        group: the group of `at_committed` and `commit`; the follower is no member of it. What was committed is
+            committed again every six hours, so that Kafka does not forget positions that stand still.
         name: the follower's name in the log; by default the names of its topics.
         most: how many records a batch may have.
         wait_seconds: how long to wait for messages before an empty batch is given.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from schemas.codec import codec, schema_text
+from schemas.codec import Codec, codec, schema_text
 from schemas.notices import DeliveryStatus, WebhookDelivery, WebhookState
 from schemas.topic_names import WEBHOOK_DELIVERIES, WEBHOOK_STATES
 from services.notifier import records
@@ -18,18 +19,19 @@ from tests.support.manual_clock import START
 from tests.support.memory_brokers import MemoryBrokers
 from tests.support.waiting import wait_until_async
 
-CODECS = {
-    topic: codec(topic, schema_id=7, fetch_schema=lambda _, topic=topic: schema_text(topic))
-    for topic in (WEBHOOK_DELIVERIES, WEBHOOK_STATES)
-}
+
+def made(topic: str) -> Codec[Any]:
+    return codec(topic, schema_id=7, fetch_schema=lambda _: schema_text(topic))
+
+
+CODECS = {topic: made(topic) for topic in (WEBHOOK_DELIVERIES, WEBHOOK_STATES)}
 FIRST = WebhookDelivery("w1", "h1", "m1", "account.recovered", START, "{}", DeliveryStatus.PENDING, 1, START, START)
 THEN = replace(FIRST, status=DeliveryStatus.DELIVERED, tries=2, next_try_at=None)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_RETRY_SECONDS", 0.02)
-    yield
 
 
 @pytest.fixture
@@ -39,10 +41,10 @@ def brokers() -> MemoryBrokers:
 
 @pytest.fixture
 async def written(brokers: MemoryBrokers) -> AsyncIterator[Records]:
-    made = Records(brokers, CODECS, 1)
-    made.start()
-    yield made
-    await made.close()
+    held = Records(brokers, CODECS, 1)
+    held.start()
+    yield held
+    await held.close()
 
 
 def statuses(brokers: MemoryBrokers, id_: str = "m1") -> list[str | None]:
@@ -68,17 +70,17 @@ async def test_a_record_that_is_sent_again_comes_before_a_newer_one(brokers: Mem
 
 
 async def test_records_that_wait_for_the_connection_keep_their_order(brokers: MemoryBrokers) -> None:
-    made = Records(brokers, CODECS, 1)
+    held_back = Records(brokers, CODECS, 1)
     waiting = [
-        asyncio.create_task(made.write([replace(FIRST, delivery_id=id_), replace(FIRST, tries=number)]))
+        asyncio.create_task(held_back.write([replace(FIRST, delivery_id=id_), replace(FIRST, tries=number)]))
         for number, id_ in enumerate("abcdef")
     ]
     await asyncio.sleep(0)
-    made.start()
+    held_back.start()
     await asyncio.gather(*waiting)
     values = [CODECS[WEBHOOK_DELIVERIES].decode(value) for value in brokers.values(WEBHOOK_DELIVERIES) if value]
-    assert [held.tries for held in values if held.delivery_id == "m1"] == list(range(6))
-    await made.close()
+    assert [one.tries for one in values if one.delivery_id == "m1"] == list(range(6))
+    await held_back.close()
 
 
 async def test_others_are_not_held_up(brokers: MemoryBrokers, written: Records) -> None:
