@@ -40,6 +40,7 @@ from services.runtime.following import Batch, Follower, at_committed
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
+from services.runtime.revisions import Revisions
 
 Send = Callable[[Any, WebhookDelivery], Coroutine[Any, Any, Outcome]]
 
@@ -85,6 +86,7 @@ class Work:
         self._parts = parts
         self._clock = parts.clock
         self._book = Book(parts.share)
+        self._revisions = Revisions()
         self._gathering = Gathering()
         self._records = Records(parts.brokers, parts.codecs, parts.partitions)
         self._incarnation = ""
@@ -192,6 +194,8 @@ class Work:
             event = self._read(record)
             if event is _UNREADABLE:
                 continue
+            if not self._revisions.counts(record.key or b"", record.offset, record.headers):
+                continue  # its writer had not read another's change, and makes its own again
             key = parsed_key(WEBHOOKS, record.key)
             if event is not None:
                 self._earliest = min(self._earliest, event.created_at)

@@ -258,15 +258,19 @@ class Follower:
         while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
             await self._moved.wait()
 
-    async def read_written(self, ends: Ends) -> None:
-        """Wait until everything is taken that was written to the follower's partitions before this call.
+    async def read_written(self, ends: Ends, places: Iterable[Place] | None = None) -> None:
+        """Wait until everything is taken that was written before this call.
+
+        Args:
+            places: some of the follower's partitions; by default all of them.
 
         Guarantee: what another topic was told later is not looked at before this topic's cause of it. Waits while
         Kafka is away, and ends also where a topic is made anew meanwhile.
         """
         goals: dict[Place, int] = {}
+        asked = self.places if places is None else tuple(places)
         while True:
-            now = await ends.ask(self.places)
+            now = await ends.ask(asked)
             goals = {place: min(end, goals.get(place, end)) for place, end in now.items()}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS):

@@ -29,7 +29,7 @@ from services.notifier.log import COLUMNS, LogUnavailable
 from services.notifier.metrics import NotifierMetrics
 from services.notifier.sending import Sender
 from services.notifier.work import Parts, Work
-from services.runtime import following
+from services.runtime import following, revisions
 from services.runtime.brokers import Place
 from services.runtime.clock import SystemClock
 from services.runtime.cursors import CursorText
@@ -444,6 +444,30 @@ async def test_whatever_stands_in_a_topic_the_others_are_told(
         litter()
         world.account("account.recovered")
         await world.until(lambda: world.receiver.taken("ok"), "told")
+
+
+async def test_a_change_that_does_not_count_is_passed_over(world: World) -> None:
+    """Its writer had not read the one before, and makes it again."""
+    held = world.hook("ok")
+    partition, message_key = home("w1"), key("w1", "h1")
+
+    def change(path: str | None, read_to: int) -> int:
+        value = None if path is None else CODECS[WEBHOOKS].encode(replace(held, url=world.receiver.url(path)))
+        headers = [revisions.read_to(read_to)]
+        return world.brokers.put(WEBHOOKS, partition, message_key, value, timestamp=CLOCK.now(), headers=headers)
+
+    async with world.running():
+        seen = change("ok/new", 1)
+        change("ok/stale", seen)
+        change(None, seen)
+        world.account()
+        await world.until(lambda: world.receiver.taken("ok/new"), "told")
+        again = change("ok/again", seen + 3)
+        await world.until(lambda: world.brokers.is_read(Place(WEBHOOKS, partition)), "read")
+        world.account()
+        await world.until(lambda: world.receiver.taken("ok/again"), "told")
+    assert again == seen + 3
+    assert not world.receiver.of("ok/stale")
 
 
 async def test_workspaces_hear_of_their_own_only(world: World) -> None:
