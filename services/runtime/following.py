@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.ends import Ends
+from services.runtime.keeping import CommittedPositions
 from services.runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -29,13 +30,6 @@ _log = get_logger(__name__)
 _BACKOFF_SECONDS = (0.25, 0.5, 1.0)
 RETRY_SECONDS = 1.0
 """The wait before a batch that could not be taken is given again."""
-KEEP_SECONDS = 6 * 3600.0
-"""How often committed positions are committed again where they did not move.
-
-Kafka forgets a position of a group without members 7 days after its last commit (`offsets.retention.minutes`), however
-little there is to read.
-"""
-_KEEP_AGAIN_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -128,8 +122,7 @@ class Follower:
         begin: where partitions without a position begin.
         retry_on: errors of `take` after which the batch is given again, however often; other errors end `run`.
         is_committed: whether only messages of committed transactions are read, and none after an open one.
-        group: the group of `at_committed` and `commit`; the follower is no member of it. What was committed is
-            committed again every six hours, so that Kafka does not forget positions that stand still.
+        group: the group of `at_committed` and `commit`; the follower is no member of it. See `keeping`.
         name: the follower's name in the log; by default the names of its topics.
         most: how many records a batch may have.
         wait_seconds: how long to wait for messages before an empty batch is given.
@@ -192,8 +185,7 @@ class Follower:
         self._behind_since: dict[Place, float] = {}
         self._times: dict[Place, int] = {}
         self._heard_at = self._probed_at = now()
-        self._committed: dict[Place, int] = {}
-        self._keep_at = 0.0
+        self._committed = CommittedPositions(self._name, now)
         self._failures = 0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -258,19 +250,15 @@ class Follower:
         while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
             await self._moved.wait()
 
-    async def read_written(self, ends: Ends, places: Iterable[Place] | None = None) -> None:
-        """Wait until everything is taken that was written before this call.
-
-        Args:
-            places: some of the follower's partitions; by default all of them.
+    async def read_written(self, ends: Ends, places: Sequence[Place] = ()) -> None:
+        """Wait until everything is taken that was written before this call to these partitions, by default to all.
 
         Guarantee: what another topic was told later is not looked at before this topic's cause of it. Waits while
         Kafka is away, and ends also where a topic is made anew meanwhile.
         """
         goals: dict[Place, int] = {}
-        asked = self.places if places is None else tuple(places)
         while True:
-            now = await ends.ask(asked)
+            now = await ends.ask(places or self.places)
             goals = {place: min(end, goals.get(place, end)) for place, end in now.items()}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS):
@@ -324,9 +312,7 @@ class Follower:
         if self._reader is None:
             raise BrokersUnavailable("not connected")
         await self._reader.commit(positions)
-        if not self._committed:
-            self._keep_at = self._now() + KEEP_SECONDS
-        self._committed |= positions
+        self._committed.note(positions)
 
     async def run(self, *, until_caught_up: bool = False) -> None:
         """Give batches to `take` until the task is cancelled, or until the follower is caught up.
@@ -387,12 +373,11 @@ class Follower:
             await reader.stop()
             raise
         self._reader = reader
-        self._committed = {place: offset for place, offset in self._committed.items() if place not in lost}
+        self._committed.forget(lost)
         self._read_to = dict(starts)
         self._ends = {place: bound.end for place, bound in bounds.items()}
         self._left = set(self.places)
-        self._written = {}
-        self._times = {}
+        self._written, self._times = {}, {}
         self._heard_at = self._probed_at = self._now()
         self._note_written(self._ends)
         return Batch(positions=dict(starts), lost=lost)
@@ -417,8 +402,7 @@ class Follower:
             await self._probe(reader, self._probe_seconds)
             self._probed_at = self._now()
         self._heard_at = self._now()
-        if self._committed and self._heard_at >= self._keep_at:
-            await self._keep(reader)
+        await self._committed.keep(reader)
         self.read_count += len(records)
         self._times |= {record.place: record.timestamp for record in records}
         self._note_written({place: reader.written_to(place) or 0 for place in self.places})
@@ -431,19 +415,6 @@ class Follower:
         moved = {place: at for place, at in positions.items() if at > self._read_to[place]}
         self._read_to |= moved
         return Batch(deque(records), moved)
-
-    async def _keep(self, reader: Reader) -> None:
-        """Commit again what was committed; a failure delays nothing, and is made good soon."""
-        kept = dict(self._committed)
-        try:
-            await reader.commit(kept)
-        except BrokersUnavailable as error:
-            _log.warning("positions can't be committed again; trying again", reader=self._name, error=str(error))
-            self._keep_at = self._now() + _KEEP_AGAIN_SECONDS
-        else:
-            # Where a newer position was committed meanwhile, the older one may have come last.
-            if kept == self._committed:
-                self._keep_at = self._now() + KEEP_SECONDS
 
     def _note_written(self, ends: Mapping[Place, int]) -> None:
         """Note how far partitions are known to be written."""

@@ -38,7 +38,8 @@ from services.query_api.serving.replies import Reply
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
 from services.query_api.views import Place
-from services.query_api.webhooks import WebhookBook, Webhooks
+from services.query_api.webhook_views import WebhookBook
+from services.query_api.webhooks import Webhooks
 from services.runtime.cursors import CursorText
 from services.runtime.kafka import key as message_key
 from services.runtime.sealing import WebhookCipher
@@ -133,7 +134,7 @@ class MemoryPublisher:
 
 
 class PublishedWebhooks:
-    """Brings what was published to the view of webhooks; see `services.query_api.webhooks.Reads`."""
+    """Brings what was published to the view of webhooks; see `services.query_api.webhook_changes.Reads`."""
 
     def __init__(self, publisher: MemoryPublisher, book: WebhookBook) -> None:
         self._publisher = publisher
@@ -238,7 +239,7 @@ def fake_api(
     webhooks = Webhooks(
         publisher, WebhookCipher([secret_key]) if secret_key else None, clock, is_private=_is_named_private
     )
-    webhooks.reads = PublishedWebhooks(publisher, webhooks.book)
+    webhooks.changes.reads = PublishedWebhooks(publisher, webhooks.book)
     missing: list[str] = []
     cache: AnswerCache[Reply] | None = None
     if cache_bytes is not None:

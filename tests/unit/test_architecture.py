@@ -76,7 +76,7 @@ BETWEEN_SERVICES = (
 PURE = {
     "services.runtime.binary_secrets", "services.runtime.clock", "services.runtime.cursors",
     "services.runtime.inflating",
-    "services.runtime.instants", "services.runtime.redaction",
+    "services.runtime.instants", "services.runtime.redaction", "services.runtime.revisions",
     "services.runtime.sealing", "services.runtime.secrets", "services.runtime.since", "services.runtime.tracing",
     "services.runtime.wording",
     "services.poller.discoveries", "services.poller.errors", "services.poller.keys",
@@ -102,7 +102,7 @@ PURE = {
     "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
     "services.notifier.book", "services.notifier.changes", "services.notifier.endpoint",
-    "services.notifier.happenings", "services.notifier.plan", "services.notifier.signing",
+    "services.notifier.happenings", "services.notifier.lanes", "services.notifier.plan", "services.notifier.signing",
     "services.status.addresses",
     "services.query_api.admin.models", "services.query_api.cache", "services.query_api.errors",
     "services.query_api.reads.accounts", "services.query_api.reads.dispatch", "services.query_api.reads.keeping",

@@ -29,7 +29,7 @@ from services.notifier.log import COLUMNS, LogUnavailable
 from services.notifier.metrics import NotifierMetrics
 from services.notifier.sending import Sender
 from services.notifier.work import Parts, Work
-from services.runtime import following, revisions
+from services.runtime import keeping, revisions
 from services.runtime.brokers import Place
 from services.runtime.clock import SystemClock
 from services.runtime.cursors import CursorText
@@ -249,7 +249,7 @@ async def test_positions_of_quiet_topics_are_committed_again_before_kafka_forget
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A restart would else tell again what happened up to 30 days ago, and repeat tests and redeliveries."""
-    monkeypatch.setattr(following, "KEEP_SECONDS", 0.3)
+    monkeypatch.setattr(keeping, "KEEP_SECONDS", 0.3)
     world.hook("ok")
     now = CLOCK.now()
     asked = WebhookRequest("w1", "h1", "msg_test", "webhook.test", now, "{}", now, now)

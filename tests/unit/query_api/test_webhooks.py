@@ -11,12 +11,13 @@ import pytest
 from schemas.codec import Codec, codec, schema_text
 from schemas.notices import Webhook
 from schemas.topic_names import WEBHOOK_REQUESTS, WEBHOOK_STATES, WEBHOOKS
-from services.query_api import webhooks as module
+from services.query_api import webhook_changes as module
+from services.query_api import webhooks
 from services.query_api.errors import Invalid, NotFound, WritesUnavailable
 from services.query_api.feed import CatalogFeed
 from services.query_api.publisher import KafkaPublisher, Write
 from services.query_api.views import Place
-from services.query_api.webhooks import Webhooks
+from services.query_api.webhooks import Webhooks, no_webhooks
 from services.runtime.clock import SystemClock
 from services.runtime.sealing import SigningSecrets
 from services.runtime.settings import KafkaSettings
@@ -51,7 +52,7 @@ class Process:
         self.publisher = KafkaPublisher(SETTINGS, Schemas(), brokers)  # type: ignore[arg-type]
         self.webhooks = Webhooks(self.publisher, CIPHER, SystemClock(), allows_private=True)
         self.feed = CatalogFeed(SETTINGS, Schemas(), (self.webhooks.book, self.webhooks.states), brokers)  # type: ignore[arg-type]
-        self.webhooks.reads = self.feed
+        self.webhooks.changes.reads = self.feed
 
     async def start(self) -> None:
         self.publisher.start()
@@ -206,7 +207,7 @@ async def test_what_was_written_is_put_right_though_its_caller_is_gone(world: Wo
         await may.wait()
         return await publish(writes)
 
-    second.webhooks._publisher.publish = late  # type: ignore[method-assign]
+    second.webhooks.changes._publisher.publish = late  # type: ignore[method-assign]
     changing = asyncio.create_task(second.change(id_, description="new"))
     await waits.wait()
     secret = await first.rotate(id_)
@@ -225,6 +226,7 @@ async def test_a_workspace_has_no_more_webhooks_where_processes_make_them_at_onc
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_WEBHOOKS", 3)
+    monkeypatch.setattr(webhooks, "MOST_WEBHOOKS", 3)
     processes = [await world.process() for _ in range(3)]
     made_ = await asyncio.gather(*(process.make() for process in processes * 3), return_exceptions=True)
     refused = [one for one in made_ if isinstance(one, Invalid)]
@@ -250,9 +252,9 @@ async def test_without_kafka_callers_are_told_in_time_and_nothing_is_written_lat
     shown = await world.shown(id_)
     assert (shown and shown.description, secrets_of(shown)) == ("", SigningSecrets(secret))
     assert len(process.webhooks.book.of("w1")) == 1
-    assert not process.webhooks._changing
+    assert not process.webhooks.changes._changing
 
 
 async def test_a_process_without_topics_changes_nothing() -> None:
     with pytest.raises(WritesUnavailable):
-        await module.no_webhooks().delete("w1", "wh_1")
+        await no_webhooks().delete("w1", "wh_1")

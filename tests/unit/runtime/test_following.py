@@ -10,7 +10,8 @@ import pytest
 
 from services.runtime.brokers import BrokersUnavailable, Place
 from services.runtime.ends import Ends
-from services.runtime.following import KEEP_SECONDS, Follower, at_committed
+from services.runtime.following import Follower, at_committed
+from services.runtime.keeping import KEEP_SECONDS
 from services.runtime.producing import Producer
 from tests.support.broker_contract import OTHER, TOPIC, BrokersContract, Taken
 from tests.support.manual_clock import START, ManualClock
