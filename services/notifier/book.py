@@ -266,7 +266,7 @@ class Book:
             if endpoint is None or delivery is None or delivery.next_try_at != due_at:
                 continue
             if id_ not in endpoint.running and id_ not in endpoint.ready:
-                endpoint.ready.append(id_)
+                endpoint.ready[id_] = None
                 self._lanes.line_up(endpoint)
         return list(self._begin(now))
 
@@ -429,7 +429,7 @@ class Book:
     def _begin(self, now: int) -> Iterator[WebhookDelivery]:
         for endpoint in self._lanes.begin(now):
             while endpoint.ready and endpoint.has_room:
-                delivery = endpoint.pending.get(endpoint.ready.popleft())
+                delivery = endpoint.pending.get(endpoint.ready.popitem(last=False)[0])
                 if delivery is None:
                     continue
                 endpoint.running[delivery.delivery_id] = endpoint.webhook.url

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -39,7 +39,7 @@ class Endpoint:
     webhook: Webhook
     state: WebhookState
     pending: dict[str, WebhookDelivery] = field(default_factory=dict)
-    ready: deque[str] = field(default_factory=deque)
+    ready: OrderedDict[str, None] = field(default_factory=OrderedDict)
     running: dict[str, str] = field(default_factory=dict)
     told: set[bytes] = field(default_factory=set)
     newest_change: str = ""
