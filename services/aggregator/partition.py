@@ -205,6 +205,8 @@ class PartitionTask:
                 await self._pipeline.apply(Batch(catalog=some))
             await self._pipeline.settle()
             await self._catalog.commit(self._catalog.positions())
+        # Also where nothing new was read: from here on Kafka does not forget the positions.
+        await self._catalog.commit(self._catalog.positions())
 
     async def _follow_catalog(self) -> None:
         while True:

@@ -55,8 +55,12 @@ class Topic(Protocol):
     def read(self, partition: int, start: int, end: int) -> Iterator[Held]:
         """The messages of `[start, end)` in order."""
 
-    def write(self, partition: int, messages: Mapping[bytes, bytes | None]) -> dict[bytes, int]:
-        """Write a message for each key and wait until all are confirmed; returns their offsets."""
+    def write(self, partition: int, messages: Mapping[bytes, bytes | None], read_to: int) -> dict[bytes, int]:
+        """Write a message for each key and wait until all are confirmed; returns their offsets.
+
+        Args:
+            read_to: the end of what has been read of the partition; see `services.runtime.revisions`.
+        """
 
 
 class Renewing(Protocol):
@@ -174,7 +178,7 @@ def _written(
         some: by key, the offset of the message that was read, and the value to write.
         read_to: the end of what has been read.
     """
-    own = topic.write(partition, {key: value for key, (_, value) in some.items()})
+    own = topic.write(partition, {key: value for key, (_, value) in some.items()}, read_to)
     while True:
         _, end = topic.bounds(partition)
         overtaken: dict[bytes, bytes | None] = {}
@@ -186,7 +190,8 @@ def _written(
         if not overtaken:
             return end
         read_to = end
-        own = topic.write(partition, {key: _newest(key, value, renewing) for key, value in overtaken.items()})
+        newest = {key: _newest(key, value, renewing) for key, value in overtaken.items()}
+        own = topic.write(partition, newest, read_to)
 
 
 def _newest(key: bytes, value: bytes | None, renewing: Renewing) -> bytes | None:

@@ -17,6 +17,7 @@ from services.aggregator.reading import Message
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.commands.reencryption import Renewing, TokensRenewing, WebhooksRenewing, reencrypt
 from services.commands.usable import usable
+from services.runtime import revisions
 from services.runtime.kafka import confluent_options
 from services.runtime.registry import Registry, RegistryUnavailable
 from services.runtime.sealing import WebhookCipher
@@ -59,7 +60,7 @@ class KafkaTopic:
     def read(self, partition: int, start: int, end: int) -> Iterator[Message]:
         return self._reader.read(self._topic, partition, start, end)
 
-    def write(self, partition: int, messages: Mapping[bytes, bytes | None]) -> dict[bytes, int]:
+    def write(self, partition: int, messages: Mapping[bytes, bytes | None], read_to: int) -> dict[bytes, int]:
         offsets: dict[bytes, int] = {}
         failures: list[str] = []
 
@@ -71,7 +72,9 @@ class KafkaTopic:
                 offsets[key if isinstance(key, bytes) else key.encode()] = offset
 
         for key, value in messages.items():
-            self._producer.produce(self._topic, value, key, partition, on_delivery=delivered)
+            self._producer.produce(
+                self._topic, value, key, partition, on_delivery=delivered, headers=[revisions.read_to(read_to)]
+            )
         if self._producer.flush(_FLUSH_SECONDS) or failures:
             why = failures[0] if failures else "no confirmation in time"
             raise NotWritten(f"{self._topic} can't be written ({why}); run the command again, repeating is safe")

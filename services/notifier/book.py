@@ -1,14 +1,14 @@
 """Every webhook of this process's partitions, and which deliveries are to be tried when. Pure.
 
 In: webhooks, what happened, outcomes of tries, the time. Out: `Effects`, which say what has to be durable before what
-is tried. A dead receiver has one try at a time, in a lane that all failing receivers share, so it costs the others
-nothing.
+is tried. A dead receiver has one try at a time, and `lanes` keeps receivers that are slow or fail from costing the
+others anything.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -24,11 +24,10 @@ from schemas.notices import (
     WebhookRequest,
     WebhookState,
 )
-from services.notifier.endpoint import MOST_PENDING, Endpoint, Key, mark, stable_id
+from services.notifier.endpoint import MOST_ASKED, MOST_PENDING, Endpoint, Key, mark, stable_id
+from services.notifier.lanes import Lanes
 from services.notifier.plan import GIVE_UP_MILLIS, GONE, Outcome, next_try_at
 
-LANES: Final = {False: 1_000, True: 200}
-"""Tries at once over all webhooks, of those that take deliveries and of those that fail (True)."""
 _RECENT: Final = 20_000
 BY_OWNER: Final = "disabled by its owner"
 
@@ -72,9 +71,7 @@ class Book:
         self._states: dict[Key, WebhookState] = {}
         self._due: list[tuple[int, int, Key, str]] = []
         self._count = 0
-        self._lines: dict[bool, deque[Endpoint]] = {False: deque(), True: deque()}
-        self._running = {False: 0, True: 0}
-        self._lane: dict[tuple[Key, str], bool] = {}
+        self._lanes = Lanes()
         # Ids of deliveries that came to their end lately: an event that is read twice after a crash is told once.
         self._recent: OrderedDict[str, None] = OrderedDict()
 
@@ -95,10 +92,11 @@ class Book:
         if delivery.type == NoticeType.POST_THRESHOLD:
             endpoint.told.add(mark(delivery.delivery_id))
         if delivery.status == DeliveryStatus.PENDING:
+            if delivery.tried_at is not None and delivery.tried_at < endpoint.moved_at:
+                # It waits because of an address that the webhook does not have any more.
+                delivery = replace(delivery, next_try_at=endpoint.moved_at)
             endpoint.pending[delivery.delivery_id] = delivery
             self._wait(endpoint.key, delivery)
-            if delivery.type == NoticeType.METRICS_CHANGED and not delivery.tries:
-                endpoint.newest_change = delivery.delivery_id
         else:
             self._remember(delivery.delivery_id)
         return True
@@ -119,7 +117,7 @@ class Book:
         if endpoint is None:
             state = self._states.get(key) or WebhookState(*key)
             endpoint = held[key[1]] = Endpoint(webhook, state)
-        endpoint.webhook = webhook
+        before, endpoint.webhook = endpoint.webhook, webhook
         since = endpoint.state.failing_since
         if not endpoint.is_shut and (
             endpoint.state.disabled_at is not None or (since is not None and since < webhook.enabled_at)
@@ -129,7 +127,23 @@ class Book:
             effects.writes.append(endpoint.state)
         if not webhook.is_enabled:
             self._give_up(endpoint, BY_OWNER, effects)
+        elif webhook.url != before.url:
+            self._move(endpoint, now, effects)
         return effects
+
+    def _move(self, endpoint: Endpoint, now: int, effects: Effects) -> None:
+        """Begin anew with another address: how the one before fared does not count, and nothing waits because of it."""
+        moved_at = endpoint.moved_at = endpoint.webhook.updated_at
+        endpoint.is_slow = False
+        since = endpoint.state.failing_since
+        # Both addresses may be read back after a restart: what failed after the change failed at the present address.
+        if since is not None and since <= moved_at and not endpoint.is_shut:
+            self._fares(endpoint, None, effects)
+        for delivery in list(endpoint.pending.values()):
+            if delivery.next_try_at is not None and delivery.next_try_at > now:
+                due = endpoint.pending[delivery.delivery_id] = replace(delivery, next_try_at=now)
+                effects.writes.append(due)
+                effects.made.append(due)
 
     def tidy(self, now: int) -> Effects:
         """Give up what waits for webhooks to which nothing is delivered; comes after everything was read back."""
@@ -172,8 +186,9 @@ class Book:
         id_ = stable_id(*endpoint.key, NoticeType.POST_THRESHOLD, source)
         if not endpoint.knows(id_):
             text = orjson.dumps(content).decode()
-            self._make(endpoint, id_, NoticeType.POST_THRESHOLD, text, happened_at, now, effects)
-            endpoint.told.add(mark(id_))
+            # Where the webhook is shut down instead, nothing was told: the post's next figures are looked at again.
+            if self._make(endpoint, id_, NoticeType.POST_THRESHOLD, text, happened_at, now, effects):
+                endpoint.told.add(mark(id_))
         return effects
 
     def tell_change(
@@ -207,20 +222,30 @@ class Book:
         if endpoint is None or asked.delivery_id in endpoint.pending:
             return effects
         self._recent.pop(asked.delivery_id, None)
+        if endpoint.newest_change == asked.delivery_id:
+            # Its receiver may know this id already, and would pass over further news in it.
+            endpoint.newest_change = ""
         delivery = WebhookDelivery(
             asked.workspace_id, asked.webhook_id, asked.delivery_id, asked.type, asked.occurred_at, asked.content,
             DeliveryStatus.PENDING, 0, asked.created_at, now,
         )  # fmt: skip
-        if not endpoint.is_active:
-            failed = replace(
-                delivery, status=DeliveryStatus.FAILED, next_try_at=None, error="the webhook is disabled; enable it"
-            )
-            effects.writes.append(failed)
+        refusal = self._refusal(endpoint)
+        if refusal:
+            effects.writes.append(replace(delivery, status=DeliveryStatus.FAILED, next_try_at=None, error=refusal))
         else:
             endpoint.pending[delivery.delivery_id] = delivery
             effects.writes.append(delivery)
             effects.made.append(delivery)
         return effects
+
+    @staticmethod
+    def _refusal(endpoint: Endpoint) -> str:
+        """Why nothing that somebody asks for is delivered; empty where it is."""
+        if not endpoint.is_active:
+            return "the webhook is disabled; enable it"
+        if len(endpoint.pending) >= MOST_ASKED:
+            return f"{MOST_ASKED} deliveries wait for the webhook already; ask again later"
+        return ""
 
     # Tries
 
@@ -241,23 +266,29 @@ class Book:
             if endpoint is None or delivery is None or delivery.next_try_at != due_at:
                 continue
             if id_ not in endpoint.running and id_ not in endpoint.ready:
-                endpoint.ready.append(id_)
-                self._line_up(endpoint)
-        return list(self._begin())
+                endpoint.ready[id_] = None
+                self._lanes.line_up(endpoint)
+        return list(self._begin(now))
 
     def next_due(self) -> int | None:
         """When the next delivery becomes due, ms; None when none waits."""
         return self._due[0][0] if self._due else None
 
+    def wakes_at(self) -> int | None:
+        """When `take` may have something, ms, unless a try ends before; None when nothing waits for the time."""
+        return min((at for at in (self.next_due(), self._lanes.frees_at()) if at is not None), default=None)
+
     def ended(self, delivery: WebhookDelivery, outcome: Outcome, now: int) -> Effects:
         """Take the outcome of a try."""
         effects = Effects()
         key, id_ = (delivery.workspace_id, delivery.webhook_id), delivery.delivery_id
-        self._running[self._lane.pop((key, id_), False)] -= 1
+        was_slow = self._lanes.ended(key, id_, now)
         endpoint = self.get(key)
         if endpoint is None or id_ not in endpoint.running:
             return effects  # deleted, or given up meanwhile
-        endpoint.running.discard(id_)
+        is_present = endpoint.running.pop(id_) == endpoint.webhook.url
+        if is_present:
+            endpoint.is_slow = was_slow
         if id_ not in endpoint.pending:
             return effects
         tried = replace(
@@ -266,11 +297,17 @@ class Book:
         )  # fmt: skip
         if not outcome.error:
             self._finish(endpoint, replace(tried, status=DeliveryStatus.DELIVERED), effects)
-            self._fares(endpoint, None, effects)
+            if is_present:
+                self._fares(endpoint, None, effects)
+        elif not is_present:
+            # The address was changed meanwhile: what the one before answered counts for nothing, and is no try.
+            again = endpoint.pending[id_] = replace(tried, tries=delivery.tries, next_try_at=now)
+            effects.writes.append(again)
+            effects.made.append(again)
         else:
             self._fares(endpoint, endpoint.state.failing_since or now, effects)
             self._failed(endpoint, tried, outcome, now, effects)
-        self._line_up(endpoint)
+        self._lanes.line_up(endpoint)
         return effects
 
     # Counts, for operators
@@ -283,12 +320,16 @@ class Book:
         """Webhooks whose last try failed."""
         return sum(endpoint.is_active and endpoint.is_failing for endpoint in self._all())
 
+    def slow(self) -> int:
+        """Webhooks that work, and whose last try took long."""
+        return sum(endpoint.is_active and endpoint.is_slow and not endpoint.is_failing for endpoint in self._all())
+
     def overdue(self, now: int) -> int:
-        """For how long the oldest untried delivery to a healthy webhook has waited, ms."""
+        """For how long the oldest untried delivery to a webhook that answers quickly has waited, ms."""
         waits = [
             now - delivery.next_try_at
             for endpoint in self._all()
-            if not endpoint.is_failing
+            if not endpoint.is_failing and not endpoint.is_slow
             for delivery in endpoint.pending.values()
             if not delivery.tries and delivery.next_try_at is not None and delivery.delivery_id not in endpoint.running
         ]
@@ -316,12 +357,13 @@ class Book:
         now: int,
         effects: Effects,
         due_at: int | None = None,
-    ) -> None:
+    ) -> bool:
+        """Make a delivery; returns whether it was made now."""
         if id_ in self._recent or endpoint.knows(id_):
-            return
+            return False
         if len(endpoint.pending) >= MOST_PENDING:
             self._shut(endpoint, Shutdown.BACKLOG, now, effects)
-            return
+            return False
         delivery = WebhookDelivery(
             *endpoint.key, id_, type_, happened_at, content, DeliveryStatus.PENDING, 0, now,
             now if due_at is None else due_at,
@@ -330,6 +372,7 @@ class Book:
         endpoint.pending[id_] = delivery
         effects.writes.append(delivery)
         effects.made.append(delivery)
+        return True
 
     def _failed(self, endpoint: Endpoint, tried: WebhookDelivery, outcome: Outcome, now: int, effects: Effects) -> None:
         again = next_try_at(tried.tries, now, self._share())
@@ -383,26 +426,13 @@ class Book:
             self._count += 1
             heapq.heappush(self._due, (delivery.next_try_at, self._count, key, delivery.delivery_id))
 
-    def _line_up(self, endpoint: Endpoint) -> None:
-        if endpoint.ready and endpoint.has_room and not endpoint.is_queued:
-            endpoint.is_queued = True
-            self._lines[endpoint.is_failing].append(endpoint)
-
-    def _begin(self) -> Iterator[WebhookDelivery]:
-        for lane, line in self._lines.items():
-            while line and self._running[lane] < LANES[lane]:
-                endpoint = line.popleft()
-                endpoint.is_queued = False
-                if endpoint.is_failing != lane:
-                    self._line_up(endpoint)  # it failed or recovered while it stood in line
+    def _begin(self, now: int) -> Iterator[WebhookDelivery]:
+        for endpoint in self._lanes.begin(now):
+            while endpoint.ready and endpoint.has_room:
+                delivery = endpoint.pending.get(endpoint.ready.popitem(last=False)[0])
+                if delivery is None:
                     continue
-                while endpoint.ready and endpoint.has_room:
-                    delivery = endpoint.pending.get(endpoint.ready.popleft())
-                    if delivery is None:
-                        continue
-                    endpoint.running.add(delivery.delivery_id)
-                    self._lane[(endpoint.key, delivery.delivery_id)] = lane
-                    self._running[lane] += 1
-                    yield delivery
-                    break
-                self._line_up(endpoint)
+                endpoint.running[delivery.delivery_id] = endpoint.webhook.url
+                self._lanes.began(endpoint, delivery.delivery_id, now)
+                yield delivery
+                break

@@ -29,10 +29,12 @@ class News:
     Attributes:
         at: of each topic, the offset from which it is told.
         happened_at: time of the first message, ms.
+        newest_at: time of the newest message, ms: a webhook that was made or enabled before it is told.
     """
 
     at: tuple[int, ...]
     happened_at: int
+    newest_at: int
     things: Mapping[str, set[str]] = field(default_factory=lambda: {topic: set() for topic in COUNTED})
 
 
@@ -47,7 +49,8 @@ class Gathering:
         """Note a change; `at` are offsets of the workspace's topics that are not after the change."""
         news = self._news.get(workspace_id)
         if news is None:
-            news = self._news[workspace_id] = News(at, happened_at)
+            news = self._news[workspace_id] = News(at, happened_at, happened_at)
+        news.newest_at = max(news.newest_at, happened_at)
         news.things[topic].add(id_)
 
     def take(self, now: int) -> dict[str, News]:

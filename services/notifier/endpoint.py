@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -15,6 +15,8 @@ Key = tuple[str, str]
 
 MOST_PENDING: Final = 5_000
 """Deliveries that wait for one webhook; with more it is shut down, since memory has an end."""
+MOST_ASKED: Final = MOST_PENDING // 2
+"""With so many that wait, no test or redelivery is added: what somebody asks for must not shut the webhook down."""
 TRIES_AT_ONCE: Final = 4
 """Tries at once of a webhook that takes deliveries; of one that fails, a single one."""
 
@@ -26,20 +28,24 @@ class Endpoint:
     Attributes:
         pending: deliveries that are not finished, by id.
         ready: ids whose try is due, in the order in which they became due.
-        running: ids that are being tried.
+        running: the addresses that deliveries are being tried at, by id.
         told: digests of the deliveries of thresholds that were ever made: a post and rule are told of once.
         newest_change: id of the newest delivery of changed metrics; empty before the first.
+        moved_at: when its address was last seen to change, ms, by the owner's change; 0 while it was not.
         is_queued: whether the webhook stands in line for a try.
+        is_slow: whether its last try took long, or one that is being made does.
     """
 
     webhook: Webhook
     state: WebhookState
     pending: dict[str, WebhookDelivery] = field(default_factory=dict)
-    ready: deque[str] = field(default_factory=deque)
-    running: set[str] = field(default_factory=set)
+    ready: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    running: dict[str, str] = field(default_factory=dict)
     told: set[bytes] = field(default_factory=set)
     newest_change: str = ""
+    moved_at: int = 0
     is_queued: bool = False
+    is_slow: bool = False
 
     @property
     def key(self) -> Key:
@@ -77,7 +83,7 @@ class Endpoint:
     def untried_change(self) -> WebhookDelivery | None:
         """News of changed metrics that no try was made of yet; further news may be added to it."""
         held = self.pending.get(self.newest_change)
-        return held if held is not None and not held.tries and held.delivery_id not in self.running else None
+        return held if held is not None and held.tried_at is None and held.delivery_id not in self.running else None
 
     def change_due_at(self, now: int) -> int:
         """When further news of changed metrics is tried first, ms: at once while the webhook takes deliveries.

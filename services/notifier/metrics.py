@@ -50,7 +50,7 @@ class Gauges(NamedTuple):
     """The present state of a process.
 
     Attributes:
-        overdue_seconds: how long the oldest untried delivery to a healthy webhook has waited.
+        overdue_seconds: how long the oldest untried delivery to a webhook that answers quickly has waited.
         lag: messages of topics that are not taken in yet.
         log_lag: records of deliveries that the log in ClickHouse lacks.
     """
@@ -58,6 +58,7 @@ class Gauges(NamedTuple):
     partitions: int = 0
     pending: int = 0
     failing: int = 0
+    slow: int = 0
     overdue_seconds: float = 0.0
     lag: int = 0
     log_lag: int = 0
@@ -86,8 +87,11 @@ class StateCollector(Collector):
             "tidemark_notifier_failing_webhooks", "Webhooks whose last try failed.", value=now.failing
         )
         yield GaugeMetricFamily(
+            "tidemark_notifier_slow_webhooks", "Webhooks that work, and whose last try took long.", value=now.slow
+        )
+        yield GaugeMetricFamily(
             "tidemark_notifier_overdue_seconds",
-            "How long the oldest untried delivery to a healthy webhook has waited.",
+            "How long the oldest untried delivery to a webhook that answers quickly has waited.",
             value=now.overdue_seconds,
         )
         yield GaugeMetricFamily(

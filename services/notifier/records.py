@@ -1,7 +1,8 @@
 """Makes deliveries and states durable in Kafka, and erases them.
 
 Guarantee: a write has returned only when every replica in sync has it; while Kafka is away, it waits. Writes of one
-delivery keep their order.
+delivery keep their order: a write is handed over once every earlier write of its key is durable, so one that has to be
+sent again never comes behind a newer one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from schemas.codec import Codec
 from schemas.notices import DeliveryStatus, NoticeType, WebhookDelivery, WebhookState
 from schemas.topic_names import WEBHOOK_DELIVERIES, WEBHOOK_STATES
+from services.notifier.turns import Turns
 from services.runtime.brokers import Brokers, BrokersUnavailable, Sent
 from services.runtime.kafka import key, partition_of
 from services.runtime.logging import get_logger
@@ -43,7 +45,7 @@ class Records:
     def __init__(self, brokers: Brokers, codecs: Mapping[str, Codec[Any]], partitions: int) -> None:
         self._codecs = codecs
         self._partitions = partitions
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._producer = Producer(
             brokers, linger_seconds=_LINGER_SECONDS, batch_bytes=_BATCH_BYTES, handover_seconds=_HANDOVER_SECONDS
         )
@@ -57,7 +59,7 @@ class Records:
         await self._producer.close(_CLOSE_SECONDS)
 
     async def write(self, writes: Iterable[WebhookDelivery | WebhookState]) -> None:
-        """Make writes durable, in their order."""
+        """Make writes durable, in their order, each behind earlier writes of the same delivery or webhook."""
         await self._send([self._message(write) for write in writes])
 
     async def erase(self, deliveries: Iterable[WebhookDelivery]) -> None:
@@ -67,8 +69,8 @@ class Records:
     async def settle(self, finished: Sequence[WebhookDelivery], is_pending: Callable[[WebhookDelivery], bool]) -> None:
         """Forget finished deliveries, but that a threshold was told; those that are tried again meanwhile stay.
 
-        A delivery counts as pending before its record is sent. The look at that, and the sending, are under one lock
-        with all sending, so nothing newer of a delivery is erased.
+        A delivery counts as pending before its record is sent. The look at that comes after all earlier writes of the
+        delivery, and later ones wait, so nothing newer of a delivery is erased.
         """
         await self._send([self._settled(held) for held in finished], dict(enumerate(finished)), is_pending)
 
@@ -78,22 +80,25 @@ class Records:
         settled: Mapping[int, WebhookDelivery] = _NONE,
         is_pending: Callable[[WebhookDelivery], bool] = lambda _: False,
     ) -> None:
-        while messages:
-            generation = await self._producer.connected()
-            try:
-                async with self._lock:
+        if not messages:
+            return
+        # Nothing may be waited for before this: the order of calls is the order of the records.
+        async with self._turns.of({(topic, message_key) for topic, _, message_key, _ in messages}):
+            while True:
+                generation = await self._producer.connected()
+                try:
                     futures = [
                         await self._hand_over(message)
                         for number, message in enumerate(messages)
                         if number not in settled or not is_pending(settled[number])
                     ]
-                await asyncio.gather(*futures)
-            except BrokersUnavailable as error:
-                _log.warning("deliveries can't be written; trying again", error=str(error))
-                self._producer.replace(generation)
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return
+                    await asyncio.gather(*futures)
+                except BrokersUnavailable as error:
+                    _log.warning("deliveries can't be written; trying again", error=str(error))
+                    self._producer.replace(generation)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    return
 
     def _settled(self, held: WebhookDelivery) -> Message:
         if held.type == NoticeType.POST_THRESHOLD:

@@ -18,8 +18,9 @@ from services.notifier import signing
 from services.notifier.endpoint import Key
 from services.notifier.one_piece import AtOnceBackend
 from services.notifier.plan import Outcome
-from services.runtime.addresses import PublicOnlyBackend
+from services.runtime.addresses import CheckedBackend
 from services.runtime.clock import Clock
+from services.runtime.resolving import Resolver
 from services.runtime.sealing import WebhookCipher
 from services.runtime.secrets import SecretsError
 
@@ -43,6 +44,9 @@ class Sender:
         allows_private: whether private addresses are connected to; for tests and local use.
         seconds: for a try as a whole.
         tls: the authorities that receivers' certificates are checked by; by default the system's.
+        resolver: resolves receivers' names. Look-ups belong to the workspace, so that its silent names keep no other
+            workspace's deliveries waiting.
+        network: connects to addresses.
     """
 
     def __init__(
@@ -53,12 +57,16 @@ class Sender:
         allows_private: bool = False,
         seconds: float = TRY_SECONDS,
         tls: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+        network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._cipher = cipher
         self._clock = clock
         self._seconds = seconds
         self._tls = tls or ssl.create_default_context()
-        self._backend = AtOnceBackend(httpcore.AnyIOBackend() if allows_private else PublicOnlyBackend(PrivateAddress))
+        self._allows_private = allows_private
+        self._resolver = resolver or Resolver()
+        self._network = network
         # One open connection for each webhook that took its last delivery.
         self._idle: dict[tuple[Key, str], httpcore.AsyncHTTPConnection] = {}
 
@@ -99,9 +107,20 @@ class Sender:
             httpcore.URL(webhook.url).origin,
             ssl_context=self._tls,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=self._backend,
+            network_backend=self._backend(webhook.workspace_id),
         )
         return await self._post_by(connection, webhook, sent, headers)
+
+    def _backend(self, workspace_id: str) -> httpcore.AsyncNetworkBackend:
+        return AtOnceBackend(
+            CheckedBackend(
+                self._resolver,
+                PrivateAddress,
+                lambda _: workspace_id,
+                allows_private=self._allows_private,
+                inner=self._network,
+            )
+        )
 
     async def _post_by(
         self, connection: httpcore.AsyncHTTPConnection, webhook: Webhook, sent: bytes, headers: Mapping[str, str]

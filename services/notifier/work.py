@@ -40,6 +40,7 @@ from services.runtime.following import Batch, Follower, at_committed
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
+from services.runtime.revisions import Revisions
 
 Send = Callable[[Any, WebhookDelivery], Coroutine[Any, Any, Outcome]]
 
@@ -85,6 +86,7 @@ class Work:
         self._parts = parts
         self._clock = parts.clock
         self._book = Book(parts.share)
+        self._revisions = Revisions()
         self._gathering = Gathering()
         self._records = Records(parts.brokers, parts.codecs, parts.partitions)
         self._incarnation = ""
@@ -112,6 +114,7 @@ class Work:
             len(self.partitions),
             self._book.pending(),
             self._book.failing(),
+            self._book.slow(),
             self._book.overdue(self._clock.now()) / 1000,
             self._happenings.lag().messages,
             self._log_reader.lag().messages,
@@ -191,6 +194,8 @@ class Work:
             event = self._read(record)
             if event is _UNREADABLE:
                 continue
+            if not self._revisions.counts(record.key or b"", record.offset, record.headers):
+                continue  # its writer had not read another's change, and makes its own again
             key = parsed_key(WEBHOOKS, record.key)
             if event is not None:
                 self._earliest = min(self._earliest, event.created_at)
@@ -259,7 +264,7 @@ class Work:
             content = told(workspace_id, news, seen, self._parts.cursors, self._incarnation, now)
             source = f"{self._partition_of(workspace_id)}/{news.at}/{seen}"
             for endpoint in self._book.of(workspace_id):
-                if endpoint.wants(NoticeType.METRICS_CHANGED, news.happened_at):
+                if endpoint.wants(NoticeType.METRICS_CHANGED, news.newest_at):
                     effects.add(self._book.tell_change(endpoint, content, source, news.happened_at, now))
         await self._carry_out(effects)
 
@@ -297,7 +302,7 @@ class Work:
             if self._parts.may_try():
                 for delivery in self._book.take(self._clock.now()):
                     tasks.create_task(self._try(delivery))
-            due = self._book.next_due()
+            due = self._book.wakes_at()
             seconds = _LONGEST_WAIT_SECONDS if due is None else max(0.0, (due - self._clock.now()) / 1000)
             try:
                 async with asyncio.timeout(min(seconds, _LONGEST_WAIT_SECONDS)):

@@ -16,16 +16,18 @@ from services.query_api.publisher import Codecs
 from services.query_api.views import Place, TopicView
 from services.runtime import brokers
 from services.runtime.brokers import Brokers, Record
+from services.runtime.ends import Ends
 from services.runtime.following import Batch, Follower
 from services.runtime.kafka import partition_of
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.logging import get_logger
 from services.runtime.registry import RegistryUnavailable
+from services.runtime.revisions import Headers
 from services.runtime.settings import KafkaSettings
 
 log = get_logger(__name__)
 
-_Decoded = tuple[str, bytes, Any, Place]
+_Decoded = tuple[str, bytes, Any, Place, Headers]
 
 
 class CatalogFeed:
@@ -44,8 +46,10 @@ class CatalogFeed:
         self._partitions = settings.topic_partitions
         self._codecs = codecs
         self._views = {view.topic: view for view in views}
+        of_kafka = brokers or KafkaBrokers(settings)
+        self._ends = Ends(of_kafka)
         self._follower = Follower(
-            brokers or KafkaBrokers(settings),
+            of_kafka,
             self._views,
             range(self._partitions),
             self._take,
@@ -79,17 +83,32 @@ class CatalogFeed:
         """Wait until each of these partitions of a topic is read up to its offset."""
         await self._follower.reached({brokers.Place(topic, partition): offset for partition, offset in offsets.items()})
 
+    async def read_present(self, workspace_id: str, topics: Sequence[str]) -> dict[str, int]:
+        """Wait until everything of a workspace is read that was written before this call; while Kafka is away, wait.
+
+        Args:
+            topics: names without prefix.
+
+        Returns:
+            Up to which offset the workspace's partition of each topic is read.
+        """
+        partition = partition_of(workspace_id, self._partitions)
+        await self._follower.read_written(self._ends, [brokers.Place(topic, partition) for topic in topics])
+        return {topic: self._follower.position(topic, partition) for topic in topics}
+
     async def stop(self) -> None:
         """Stop reading, and disconnect."""
         await self._follower.stop()
+        await self._ends.close()
 
     async def _take(self, batch: Batch) -> None:
         codecs = {topic: await self._codecs.get(topic) for topic in self._views}
         self._has_begun = True
         if batch.records:
             # In a thread: the first value of each schema asks the registry, and a start decodes thousands of values.
-            for topic, key, event, place in await asyncio.to_thread(_decode, codecs, self._partitions, batch.records):
-                self._views[topic].observe(key, event, place)
+            decoded = await asyncio.to_thread(_decode, codecs, self._partitions, batch.records)
+            for topic, key, event, place, headers in decoded:
+                self._views[topic].observe(key, event, place, headers)
         FEED_LAG.set(self._follower.lag().messages)
 
 
@@ -115,7 +134,7 @@ def _decode(codecs: Mapping[str, Codec[Any]], partitions: int, records: Iterable
             _refuse(topic, record, Reason.UNREADABLE_VALUE)
         else:
             # A record without a key was refused above.
-            decoded.append((topic, record.key or b"", event, Place(record.partition, record.offset)))
+            decoded.append((topic, record.key or b"", event, Place(record.partition, record.offset), record.headers))
     return decoded
 
 

@@ -37,12 +37,14 @@ class Write:
     Attributes:
         topic: name without prefix.
         id: the id of the channel, post or key; the message's key is `workspace_id/id`.
+        headers: of the message.
     """
 
     topic: str
     workspace_id: str
     id: str
     event: Any
+    headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def message_key(self) -> bytes:
@@ -132,6 +134,6 @@ class KafkaPublisher:
             raise BodyTooLarge
         partition = partition_of(write.workspace_id, self._partitions)
         try:
-            return await self._producer.send(write.topic, partition, write.message_key, value)
+            return await self._producer.send(write.topic, partition, write.message_key, value, write.headers)
         except MessageTooLarge:
             raise BodyTooLarge from None

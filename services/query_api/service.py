@@ -107,6 +107,7 @@ class Service:
         )
         views = (keys, directory, vault, spending, connections, webhooks.book, webhooks.states)
         self._feed = feed = CatalogFeed(settings, codecs, views)
+        webhooks.changes.reads = feed
         self._clickhouse = clickhouse = ClickHouse(settings)
         self._link = PollerLink(settings, codecs, self._clock, deadline_seconds=settings.live_deadline_seconds)
         self._replies: AnswerCache[Reply] = AnswerCache(settings.answer_cache_bytes)

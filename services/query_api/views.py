@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Generic, NamedTuple, TypeVar
 
 from services.runtime.kafka import split_key
+from services.runtime.revisions import Headers
 
 Event = TypeVar("Event")
 
@@ -33,7 +34,7 @@ class TopicView(Generic[Event]):
         self._read_to: dict[int, int] = {}
         self._ahead: dict[bytes, int] = {}
 
-    def observe(self, message_key: bytes, event: Event | None, place: Place) -> None:
+    def observe(self, message_key: bytes, event: Event | None, place: Place, headers: Headers = ()) -> None:
         """Apply a record that was read from the topic; an event of None is a tombstone."""
         self._read_to[place.partition] = place.offset + 1
         ahead = self._ahead.get(message_key)

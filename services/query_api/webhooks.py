@@ -1,4 +1,4 @@
-"""Webhooks of all workspaces: those that are there and how they fare, in memory, and every change to them.
+"""Webhooks of all workspaces, and every change to them.
 
 Changes go to `catalog.webhooks`, and what is to be delivered by request to `notifier.requests`; the notifier reads
 both. A secret leaves this module once, in the answer to the caller who made it.
@@ -6,98 +6,45 @@ both. A secret leaves this module once, in the answer to the caller who made it.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
-from zlib import crc32
 
 import orjson
 
 from schemas.notices import TEST_TYPE, Webhook, WebhookRequest, WebhookRule, WebhookState
-from schemas.topic_names import WEBHOOK_REQUESTS, WEBHOOK_STATES, WEBHOOKS
-from services.query_api.errors import Invalid, NoSecretKeys, NotFound, WritesUnavailable
+from schemas.topic_names import WEBHOOK_REQUESTS, WEBHOOKS
+from services.query_api.errors import Invalid, NoSecretKeys, WritesUnavailable
 from services.query_api.publisher import Publisher, Write
-from services.query_api.views import Place, TopicView
+from services.query_api.views import Place
+from services.query_api.webhook_changes import MOST_WEBHOOKS, WebhookChanges, there, too_many
+from services.query_api.webhook_views import WebhookBook, WebhookStates
 from services.runtime.addresses import is_public, leads_nowhere_public
 from services.runtime.clock import MILLIS_PER_DAY, Clock, SystemClock
+from services.runtime.resolving import Resolver
 from services.runtime.sealing import SigningSecrets, WebhookCipher, new_secret
 from services.runtime.secrets import SecretsError
 
-MOST_WEBHOOKS: Final = 100
-"""Webhooks of one workspace."""
 _OVERLAP_MILLIS: Final = MILLIS_PER_DAY
-_LOCKS: Final = 64
 _RESOLVING_SECONDS: Final = 2.0
-
-IsPrivate = Callable[[str, int, float], Awaitable[bool]]
-
-
-class WebhookBook(TopicView[Webhook]):
-    """Every webhook, by workspace and id."""
-
-    topic = WEBHOOKS
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: dict[str, dict[str, Webhook]] = {}
-
-    def apply(self, key: tuple[str, str], event: Webhook | None) -> None:
-        """Add, change or delete one webhook."""
-        held = self._held.setdefault(key[0], {})
-        if event is None:
-            held.pop(key[1], None)
-        else:
-            held[key[1]] = event
-
-    def of(self, workspace_id: str) -> list[Webhook]:
-        """A workspace's webhooks, oldest first."""
-        held = self._held.get(workspace_id, {}).values()
-        return sorted(held, key=lambda webhook: (webhook.created_at, webhook.webhook_id))
-
-    def get(self, workspace_id: str, webhook_id: str) -> Webhook:
-        """One webhook.
-
-        Raises:
-            NotFound: the workspace has none with this id.
-        """
-        found = self._held.get(workspace_id, {}).get(webhook_id)
-        if found is None:
-            raise NotFound
-        return found
-
-
-class WebhookStates(TopicView[WebhookState]):
-    """How deliveries to each webhook fare, as the notifier says."""
-
-    topic = WEBHOOK_STATES
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: dict[tuple[str, str], WebhookState] = {}
-
-    def apply(self, key: tuple[str, str], event: WebhookState | None) -> None:
-        """Change or forget one webhook's state."""
-        if event is None:
-            self._held.pop(key, None)
-        else:
-            self._held[key] = event
-
-    def get(self, workspace_id: str, webhook_id: str) -> WebhookState:
-        """A webhook's state; of a webhook that was never tried, that nothing failed."""
-        return self._held.get((workspace_id, webhook_id)) or WebhookState(workspace_id, webhook_id)
+IsPrivate = Callable[[str, str, float], Awaitable[bool]]
 
 
 class Webhooks:
     """Changes webhooks, and asks for deliveries.
 
+    Attributes:
+        changes: makes changes durable, one after the other.
+
     Args:
         cipher: seals secrets; None without secret keys.
         allows_private: whether http and private addresses are accepted, for tests and local use.
-        is_private: whether a host, by port and within some seconds, leads to private addresses alone.
+        is_private: whether a host, asked for by a workspace and within some seconds, leads to private addresses alone;
+            by default as the system resolves it.
     """
 
     def __init__(
@@ -107,7 +54,7 @@ class Webhooks:
         clock: Clock,
         *,
         allows_private: bool = False,
-        is_private: IsPrivate = leads_nowhere_public,
+        is_private: IsPrivate | None = None,
     ) -> None:
         self.book = WebhookBook()
         self.states = WebhookStates()
@@ -115,8 +62,8 @@ class Webhooks:
         self._cipher = cipher
         self._clock = clock
         self._allows_private = allows_private
-        self._is_private = is_private
-        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+        self._is_private = is_private or partial(leads_nowhere_public, Resolver())
+        self.changes = WebhookChanges(publisher, self.book)
 
     async def make(
         self, workspace_id: str, url: str, types: Iterable[str], rules: Iterable[WebhookRule], description: str
@@ -128,17 +75,20 @@ class Webhooks:
             NoSecretKeys: the secret can't be sealed.
             WritesUnavailable: Kafka did not confirm.
         """
-        await self._check(url)
+        await self._check(workspace_id, url)
         webhook_id, secret, now = f"wh_{secrets.token_hex(12)}", new_secret(), self._clock.now()
         sealed = self._sealed(SigningSecrets(secret), workspace_id, webhook_id)
         webhook = Webhook(
             workspace_id, webhook_id, url, tuple(types), tuple(rules), description, sealed, None, True, now, now, now
         )
-        # One after the other: each is counted by the next, however many are made at once.
-        async with self._lock(workspace_id, ""):
+
+        def made(_: Webhook | None) -> Webhook:
             if len(self.book.of(workspace_id)) >= MOST_WEBHOOKS:
-                raise Invalid(f"A workspace has at most {MOST_WEBHOOKS} webhooks; delete one that is not needed.")
-            await self._write(webhook)
+                raise too_many()
+            return webhook
+
+        # One after the other: each is counted by the next, however many are made at once.
+        await self.changes.make(workspace_id, webhook_id, made, lock_name="new", is_counted=True)
         return webhook, secret
 
     async def change(
@@ -163,12 +113,12 @@ class Webhooks:
             WritesUnavailable: Kafka did not confirm.
         """
         if url is not None:
-            await self._check(url)
-        async with self._lock(workspace_id, webhook_id):
-            held = self.book.get(workspace_id, webhook_id)
-            now = self._clock.now()
+            await self._check(workspace_id, url)
+
+        def changed(held: Webhook | None) -> Webhook:
+            held, now = there(held), self._clock.now()
             begins = is_enabled and not is_active(held, self.states.get(workspace_id, webhook_id))
-            changed = replace(
+            wanted = replace(
                 held,
                 url=held.url if url is None else url,
                 types=held.types if types is None else types,
@@ -178,9 +128,10 @@ class Webhooks:
                 enabled_at=now if begins else held.enabled_at,
                 updated_at=now,
             )
-            fitting(changed.types, changed.rules)
-            await self._write(changed)
-        return changed
+            fitting(wanted.types, wanted.rules)
+            return wanted
+
+        return there(await self.changes.make(workspace_id, webhook_id, changed))
 
     async def rotate(self, workspace_id: str, webhook_id: str) -> tuple[Webhook, str]:
         """Give a webhook a new secret; the present one signs as well for 24 h. Returns the new one.
@@ -190,19 +141,21 @@ class Webhooks:
             NoSecretKeys: no key opens the present secret.
             WritesUnavailable: Kafka did not confirm.
         """
-        async with self._lock(workspace_id, webhook_id):
-            held = self.book.get(workspace_id, webhook_id)
+        secret = new_secret()
+
+        def rotated(held: Webhook | None) -> Webhook:
+            held = there(held)
             if self._cipher is None:
                 raise NoSecretKeys
             try:
                 present = self._cipher.open(held.sealed_secrets, workspace_id, webhook_id).current
             except SecretsError:
                 raise NoSecretKeys from None
-            secret, now = new_secret(), self._clock.now()
+            now = self._clock.now()
             sealed = self._sealed(SigningSecrets(secret, present), workspace_id, webhook_id)
-            rotated = replace(held, sealed_secrets=sealed, previous_until=now + _OVERLAP_MILLIS, updated_at=now)
-            await self._write(rotated)
-        return rotated, secret
+            return replace(held, sealed_secrets=sealed, previous_until=now + _OVERLAP_MILLIS, updated_at=now)
+
+        return there(await self.changes.make(workspace_id, webhook_id, rotated)), secret
 
     async def delete(self, workspace_id: str, webhook_id: str) -> None:
         """Delete a webhook; what waits for it is given up.
@@ -211,11 +164,11 @@ class Webhooks:
             NotFound: the workspace has no such webhook.
             WritesUnavailable: Kafka did not confirm.
         """
-        async with self._lock(workspace_id, webhook_id):
-            self.book.get(workspace_id, webhook_id)
-            write = Write(WEBHOOKS, workspace_id, webhook_id, None)
-            (place,) = await self._publisher.publish([write])
-            self.book.wrote(write.message_key, None, place)
+
+        def deleted(held: Webhook | None) -> None:
+            there(held)
+
+        await self.changes.make(workspace_id, webhook_id, deleted)
 
     async def test(self, workspace_id: str, webhook_id: str) -> str:
         """Have a test event delivered; returns the delivery's id.
@@ -224,6 +177,9 @@ class Webhooks:
             NotFound: the workspace has no such webhook.
             WritesUnavailable: Kafka did not confirm.
         """
+        if self.book.find(workspace_id, webhook_id) is None:
+            # Another process may have made it a moment ago.
+            await self.changes.in_time(self.changes.reads.read_present(workspace_id, (WEBHOOKS,)))
         self.book.get(workspace_id, webhook_id)
         delivery_id, now = f"msg_{secrets.token_hex(12)}", self._clock.now()
         content = orjson.dumps({"webhook_id": webhook_id}).decode()
@@ -241,30 +197,22 @@ class Webhooks:
             [Write(WEBHOOK_REQUESTS, entry.workspace_id, entry.webhook_id, entry) for entry in requests]
         )
 
-    async def _write(self, webhook: Webhook) -> None:
-        write = Write(WEBHOOKS, webhook.workspace_id, webhook.webhook_id, webhook)
-        (place,) = await self._publisher.publish([write])
-        self.book.wrote(write.message_key, webhook, place)
-
     def _sealed(self, held: SigningSecrets, workspace_id: str, webhook_id: str) -> bytes:
         if self._cipher is None:
             raise NoSecretKeys
         return self._cipher.seal(held, workspace_id, webhook_id)
 
-    def _lock(self, workspace_id: str, webhook_id: str) -> asyncio.Lock:
-        return self._locks[crc32(f"{workspace_id}/{webhook_id}".encode()) % _LOCKS]
-
-    async def _check(self, url: str) -> None:
+    async def _check(self, workspace_id: str, url: str) -> None:
         """Refuse an address that deliveries could not go to; the notifier checks each connection again.
 
         Raises:
             Invalid: the message says what is allowed.
         """
-        host, port = checked_url(url, allows_private=self._allows_private)
+        host = checked_url(url, allows_private=self._allows_private)
         if self._allows_private:
             return
         # A name that is not known yet is accepted: the log of deliveries shows it.
-        if await self._is_private(host, port, _RESOLVING_SECONDS):
+        if await self._is_private(host, workspace_id, _RESOLVING_SECONDS):
             raise Invalid("url: leads to no public address; give an address that the internet reaches.")
 
 
@@ -288,8 +236,8 @@ def is_active(held: Webhook, state: WebhookState) -> bool:
     return held.is_enabled and not is_shut(held, state)
 
 
-def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
-    """Host and port of a webhook's address.
+def checked_url(url: str, *, allows_private: bool) -> str:
+    """The host of a webhook's address.
 
     Raises:
         Invalid: it is no https address (nor http, where private addresses are allowed), or names a private host.
@@ -306,7 +254,7 @@ def checked_url(url: str, *, allows_private: bool) -> tuple[str, int]:
         raise Invalid("url: must have no user, password or fragment; a secret signs each delivery.")
     if not allows_private and not _may_be_public(host):
         raise Invalid("url: leads to no public address; give an address that the internet reaches.")
-    return host, port or (443 if parts.scheme == "https" else 80)
+    return host
 
 
 def fitting(types: Iterable[str], rules: Iterable[WebhookRule]) -> None:

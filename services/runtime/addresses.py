@@ -6,15 +6,19 @@ The check is made on the address that is then connected to, so a name can't chan
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
-import anyio
 import httpcore
 import httpx
+
+from services.runtime.resolving import NameUnanswered, NameUnknown, Resolver
+
+_MOST_ADDRESSES: Final = 3
+"""Addresses of one name that a connection is tried at, one after the other."""
 
 # Special-purpose blocks that Python's `is_global` takes for public, or that are no hosts. Sources: the IANA registries
 # of special-purpose addresses, RFC 3879 (site-local), RFC 4291 (IPv4-compatible), RFC 2765 (IPv4-translated), RFC 7526
@@ -53,16 +57,31 @@ def _is_public_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> b
     )
 
 
-class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
-    """Connects by TCP to public addresses only.
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects by TCP to public addresses only, or to all; resolves names by a resolver of its own.
 
     Args:
+        resolver: resolves names.
         refusal: makes the error that is raised for a host without a public address.
+        owner: whose look-ups these are, from the host; see `Resolver.addresses`.
+        allows_private: whether private addresses are connected to as well.
+        inner: connects to addresses.
     """
 
-    def __init__(self, refusal: Callable[[str], Exception]) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        refusal: Callable[[str], Exception],
+        owner: Callable[[str], str],
+        *,
+        allows_private: bool = False,
+        inner: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
+        self._resolver = resolver
         self._refusal = refusal
-        self._inner = httpcore.AnyIOBackend()
+        self._owner = owner
+        self._allows_private = allows_private
+        self._inner = inner or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -76,13 +95,28 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             Exception: the one that `refusal` makes: the name leads nowhere public.
-            httpcore.ConnectError, httpcore.ConnectTimeout: as the backend within.
+            httpcore.ConnectError, httpcore.ConnectTimeout: no address came, or none answered.
         """
-        addresses = await resolved(host, port, timeout)
-        public = [address for address in addresses if is_public(address)]
-        if not public:
-            raise self._refusal(host)
-        return await self._inner.connect_tcp(public[0], port, timeout, local_address, socket_options)
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._addresses(host)
+                failure: httpcore.ConnectError | None = None
+                for address in addresses[:_MOST_ADDRESSES]:
+                    try:
+                        # The address, which was checked, and not the name again.
+                        return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                    except httpcore.ConnectError as error:
+                        failure = failure or error
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"no connection to {host} in time") from None
+        raise failure or self._refusal(host)
+
+    async def _addresses(self, host: str) -> list[str]:
+        try:
+            found = await self._resolver.addresses(host, self._owner(host), None)
+        except NameUnknown as error:
+            raise httpcore.ConnectError(str(error)) from None
+        return found if self._allows_private else [address for address in found if is_public(address)]
 
     async def connect_unix_socket(
         self,
@@ -98,37 +132,28 @@ class PublicOnlyBackend(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-async def leads_nowhere_public(host: str, port: int, seconds: float) -> bool:
+async def leads_nowhere_public(resolver: Resolver, host: str, owner: str, seconds: float) -> bool:
     """Whether a host has addresses and none of them is public; False for a name that is not known or not answered."""
     try:
-        addresses = await resolved(host, port, seconds)
-    except (httpcore.ConnectError, httpcore.ConnectTimeout):
+        addresses = await resolver.addresses(host, owner, seconds)
+    except (NameUnknown, NameUnanswered):
         return False
     return not any(map(is_public, addresses))
 
 
-async def resolved(host: str, port: int, seconds: float | None) -> list[str]:
-    """The addresses of a host.
-
-    Raises:
-        httpcore.ConnectError: the name is not known.
-        httpcore.ConnectTimeout: the answer did not come in time.
-    """
-    try:
-        with anyio.fail_after(seconds):
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from None
-    except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(f"{host} can't be resolved: {error}") from None
-    return [str(entry[4][0]) for entry in found]
+def zone_of(host: str) -> str:
+    """The last two labels of a name: who owns them can make as many names below as they like."""
+    return ".".join(host.lower().rstrip(".").split(".")[-2:])
 
 
 def public_only_transport(
-    verify: ssl.SSLContext, limits: httpx.Limits, refusal: Callable[[str], Exception]
+    verify: ssl.SSLContext, limits: httpx.Limits, refusal: Callable[[str], Exception], resolver: Resolver
 ) -> httpx.AsyncHTTPTransport:
-    """A transport that refuses private, loopback and link-local addresses, with the error that `refusal` makes."""
+    """A transport that refuses private, loopback and link-local addresses, with the error that `refusal` makes.
+
+    Look-ups belong to the owner of the name (`zone_of`).
+    """
     transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
     # httpx has no parameter for it; a test shows that it takes effect.
-    transport._pool._network_backend = PublicOnlyBackend(refusal)
+    transport._pool._network_backend = CheckedBackend(resolver, refusal, zone_of)
     return transport

@@ -18,17 +18,20 @@ class Ends:
     def __init__(self, brokers: Brokers, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._brokers = brokers
         self._pause = pause
+        self._lock = asyncio.Lock()
         self._reader: Reader | None = None
 
     async def ask(self, places: Iterable[Place]) -> dict[Place, int]:
-        """The next offset to be written of each partition, asked now. Waits while Kafka is away."""
+        """The next offset to be written of each partition, asked now. Waits while Kafka is away.
+
+        Cancelling it, and asking from several tasks, is safe.
+        """
         asked = tuple(places)
         while True:
             try:
-                if self._reader is None:
-                    self._reader = self._brokers.reader(is_committed=False)
-                    await self._reader.start()
-                return {place: bound.end for place, bound in (await self._reader.bounds(asked)).items()}
+                async with self._lock:
+                    reader = await self._connected()
+                    return {place: bound.end for place, bound in (await reader.bounds(asked)).items()}
             except BrokersUnavailable as error:
                 _log.warning("ends of topics can't be asked for; trying again", error=str(error))
                 await self.close()
@@ -39,3 +42,14 @@ class Ends:
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.stop()
+
+    async def _connected(self) -> Reader:
+        if self._reader is None:
+            reader = self._brokers.reader(is_committed=False)
+            try:
+                await reader.start()
+            except BaseException:
+                await reader.stop()
+                raise
+            self._reader = reader
+        return self._reader

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.ends import Ends
+from services.runtime.keeping import CommittedPositions
 from services.runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -121,7 +122,7 @@ class Follower:
         begin: where partitions without a position begin.
         retry_on: errors of `take` after which the batch is given again, however often; other errors end `run`.
         is_committed: whether only messages of committed transactions are read, and none after an open one.
-        group: the group of `at_committed` and `commit`; the follower is no member of it.
+        group: the group of `at_committed` and `commit`; the follower is no member of it. See `keeping`.
         name: the follower's name in the log; by default the names of its topics.
         most: how many records a batch may have.
         wait_seconds: how long to wait for messages before an empty batch is given.
@@ -184,6 +185,7 @@ class Follower:
         self._behind_since: dict[Place, float] = {}
         self._times: dict[Place, int] = {}
         self._heard_at = self._probed_at = now()
+        self._committed = CommittedPositions(self._name, now)
         self._failures = 0
         self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -248,15 +250,15 @@ class Follower:
         while any(self._positions.get(place, 0) < offset for place, offset in positions.items()):
             await self._moved.wait()
 
-    async def read_written(self, ends: Ends) -> None:
-        """Wait until everything is taken that was written to the follower's partitions before this call.
+    async def read_written(self, ends: Ends, places: Sequence[Place] = ()) -> None:
+        """Wait until everything is taken that was written before this call to these partitions, by default to all.
 
         Guarantee: what another topic was told later is not looked at before this topic's cause of it. Waits while
         Kafka is away, and ends also where a topic is made anew meanwhile.
         """
         goals: dict[Place, int] = {}
         while True:
-            now = await ends.ask(self.places)
+            now = await ends.ask(places or self.places)
             goals = {place: min(end, goals.get(place, end)) for place, end in now.items()}
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS):
@@ -310,6 +312,7 @@ class Follower:
         if self._reader is None:
             raise BrokersUnavailable("not connected")
         await self._reader.commit(positions)
+        self._committed.note(positions)
 
     async def run(self, *, until_caught_up: bool = False) -> None:
         """Give batches to `take` until the task is cancelled, or until the follower is caught up.
@@ -370,11 +373,11 @@ class Follower:
             await reader.stop()
             raise
         self._reader = reader
+        self._committed.forget(lost)
         self._read_to = dict(starts)
         self._ends = {place: bound.end for place, bound in bounds.items()}
         self._left = set(self.places)
-        self._written = {}
-        self._times = {}
+        self._written, self._times = {}, {}
         self._heard_at = self._probed_at = self._now()
         self._note_written(self._ends)
         return Batch(positions=dict(starts), lost=lost)
@@ -399,6 +402,7 @@ class Follower:
             await self._probe(reader, self._probe_seconds)
             self._probed_at = self._now()
         self._heard_at = self._now()
+        await self._committed.keep(reader)
         self.read_count += len(records)
         self._times |= {record.place: record.timestamp for record in records}
         self._note_written({place: reader.written_to(place) or 0 for place in self.places})

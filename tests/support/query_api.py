@@ -38,6 +38,7 @@ from services.query_api.serving.replies import Reply
 from services.query_api.spending import Spending
 from services.query_api.store.handle import Store as OwnStore
 from services.query_api.views import Place
+from services.query_api.webhook_views import WebhookBook
 from services.query_api.webhooks import Webhooks
 from services.runtime.cursors import CursorText
 from services.runtime.kafka import key as message_key
@@ -132,6 +133,28 @@ class MemoryPublisher:
         return [write for write in self.writes if write.topic == topic]
 
 
+class PublishedWebhooks:
+    """Brings what was published to the view of webhooks; see `services.query_api.webhook_changes.Reads`."""
+
+    def __init__(self, publisher: MemoryPublisher, book: WebhookBook) -> None:
+        self._publisher = publisher
+        self._book = book
+        self._read_to = 0
+
+    async def read_present(self, workspace_id: str, topics: Sequence[str]) -> dict[str, int]:
+        """Read all that was published; returns how much that was."""
+        for offset in range(self._read_to, len(self._publisher.writes)):
+            write = self._publisher.writes[offset]
+            if write.topic == WebhookBook.topic:
+                self._book.observe(write.message_key, write.event, Place(0, offset), write.headers)
+        self._read_to = len(self._publisher.writes)
+        return dict.fromkeys(topics, self._read_to)
+
+    async def reached(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Read all that was published."""
+        await self.read_present("", (topic,))
+
+
 @dataclass
 class FakeApi:
     """The application, what it stands on, and a client."""
@@ -216,6 +239,7 @@ def fake_api(
     webhooks = Webhooks(
         publisher, WebhookCipher([secret_key]) if secret_key else None, clock, is_private=_is_named_private
     )
+    webhooks.changes.reads = PublishedWebhooks(publisher, webhooks.book)
     missing: list[str] = []
     cache: AnswerCache[Reply] | None = None
     if cache_bytes is not None:
@@ -281,7 +305,7 @@ def fake_api(
     )
 
 
-async def _is_named_private(host: str, port: int, seconds: float) -> bool:
+async def _is_named_private(host: str, workspace_id: str, seconds: float) -> bool:
     return host.startswith("private.")
 
 

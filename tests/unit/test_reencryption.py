@@ -46,7 +46,7 @@ class Memory:
     def read(self, partition: int, start: int, end: int) -> Iterator[Kept]:
         yield from self.log[start:end]
 
-    def write(self, partition: int, messages: Mapping[bytes, bytes | None]) -> dict[bytes, int]:
+    def write(self, partition: int, messages: Mapping[bytes, bytes | None], read_to: int) -> dict[bytes, int]:
         if self.meanwhile:
             self.meanwhile.pop(0)()
         return {key: self.put(key, value) for key, value in messages.items()}

@@ -34,6 +34,7 @@ from services.poller.errors import (
     Unreachable,
 )
 from services.runtime.addresses import public_only_transport
+from services.runtime.resolving import Resolver
 from services.runtime.settings import MESSAGE_MAX_BYTES
 
 # What the event needs beside the body: ids of up to 100 targets, the request, headers of the message.
@@ -117,6 +118,7 @@ class Fetcher:
         self._idle: OrderedDict[tuple[str, str], list[httpx.AsyncBaseTransport]] = OrderedDict()
         self._idle_count = 0
         self._verify: ssl.SSLContext | None = None
+        self._resolver = Resolver()
 
     def origin(self, platform: str, call: Call | RefreshCall, default_base_url: str) -> str:
         """Where a call goes: the configured origin, or the platform's own."""
@@ -241,7 +243,7 @@ class Fetcher:
             self._verify = httpx.create_ssl_context(trust_env=False)
         if configured:
             return httpx.AsyncHTTPTransport(verify=self._verify, limits=self._limits, trust_env=False)
-        return public_only_transport(self._verify, self._limits, _forbidden)
+        return public_only_transport(self._verify, self._limits, _forbidden, self._resolver)
 
     async def close(self) -> None:
         """Close all connections to platforms; no call may follow."""

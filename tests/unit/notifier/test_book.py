@@ -8,9 +8,20 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.notices import DeliveryStatus, NoticeType, Shutdown, Webhook, WebhookDelivery, WebhookRequest, WebhookState
-from services.notifier.book import LANES, Book, Effects
-from services.notifier.endpoint import MOST_PENDING, TRIES_AT_ONCE
+from schemas.notices import (
+    TEST_TYPE,
+    DeliveryStatus,
+    NoticeType,
+    Shutdown,
+    Webhook,
+    WebhookDelivery,
+    WebhookRequest,
+    WebhookState,
+)
+from services.notifier import happenings
+from services.notifier.book import Book, Effects
+from services.notifier.endpoint import MOST_ASKED, MOST_PENDING, TRIES_AT_ONCE
+from services.notifier.lanes import PLACES, Lane
 from services.notifier.plan import GIVE_UP_MILLIS, HELD_MILLIS, JITTER, WAITS_SECONDS, Outcome
 from tests.support import properties
 from tests.support.manual_clock import START
@@ -178,16 +189,37 @@ def test_a_failing_webhook_has_one_try_at_a_time_and_a_good_one_a_few() -> None:
 
 
 def test_failing_webhooks_take_no_room_from_the_others() -> None:
-    dead = [webhook(f"dead{n}", f"w{n}") for n in range(LANES[True] + 50)]
+    dead = [webhook(f"dead{n}", f"w{n}") for n in range(PLACES[Lane.FAILING] + 50)]
     book, kept = book_of(*dead, webhook("good", "g"))
     for one in dead:
         kept.states[one.workspace_id, one.webhook_id] = WebhookState(one.workspace_id, one.webhook_id, START)
     book = kept.read_back([*dead, webhook("good", "g")], START)
     for one in dead:
         kept.keep(book, book.tell(one.workspace_id, TYPE, {}, "s", START, START))
-    assert len(book.take(START)) == LANES[True]
+    assert len(book.take(START)) == PLACES[Lane.FAILING]
     kept.keep(book, book.tell("g", TYPE, {}, "s", START, START))
     assert [delivery.webhook_id for delivery in book.take(START)] == ["good"]
+
+
+def test_news_that_is_delivered_once_more_takes_no_further_news_in() -> None:
+    """Its receiver knows the id, and passes over whatever comes under it."""
+    book, kept = book_of()
+
+    def change(of: Book, text: str) -> None:
+        endpoint = of.get(("w1", "h1"))
+        assert endpoint is not None
+        kept.keep(of, of.tell_change(endpoint, lambda before: (before or "") + text, text, START, START))
+
+    change(book, "a")
+    (first,) = book.take(START)
+    end(book, kept, first, TAKEN, START)
+    asked = WebhookRequest("w1", "h1", first.delivery_id, first.type, START, "a", START, START)
+    kept.keep(book, book.request(asked, START))
+    change(book, "b")
+    assert sorted(held.content for held in kept.of("h1")) == ["a", "b"]
+    again = kept.read_back([webhook()], START)
+    change(again, "c")
+    assert sorted(held.content for held in kept.of("h1")) == ["a", "b", "c"]
 
 
 def test_news_that_was_not_tried_yet_takes_further_news_in() -> None:
@@ -264,6 +296,46 @@ def test_too_many_waiting_deliveries_shut_the_webhook_down() -> None:
     assert len(kept.of("h1")) == MOST_PENDING
 
 
+def test_a_threshold_that_shuts_the_webhook_down_is_told_once_it_is_enabled() -> None:
+    held = webhook(types=["post.threshold"], rules=[("likes", 10)])
+    book, kept = book_of(held)
+
+    def reach(post_id: str, now: int) -> list[str]:
+        rollup = {"workspace_id": "w1", "post_id": post_id, "likes": 20}
+        effects = happenings.thresholds(book, rollup, now, now)
+        kept.keep(book, effects)
+        return [delivery.content for delivery in effects.made]
+
+    for number in range(MOST_PENDING):
+        assert reach(f"p{number}", START)
+    assert not reach("last", START + 1)
+    assert kept.states["w1", "h1"].reason == Shutdown.BACKLOG
+    assert not reach("later", START + 2)
+    kept.keep(book, book.change(("w1", "h1"), replace(held, enabled_at=START + 10), START + 10))
+    assert [bool(reach(post_id, START + 20)) for post_id in ("last", "later", "last", "p0")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_somebody_asks_for_has_a_bound_and_shuts_nothing_down() -> None:
+    book, kept = book_of()
+    for number in range(MOST_ASKED + 100):
+        asked = WebhookRequest("w1", "h1", f"msg_{number}", TEST_TYPE, START, "{}", START, START)
+        kept.keep(book, book.request(asked, START))
+    held = kept.of("h1")
+    assert [one.status for one in held].count(DeliveryStatus.PENDING) == MOST_ASKED == book.pending()
+    assert (held[-1].status, held[-1].error) == (
+        DeliveryStatus.FAILED,
+        "2500 deliveries wait for the webhook already; ask again later",
+    )
+    for number in range(MOST_PENDING - MOST_ASKED):
+        tell(book, kept, str(number))
+    assert ("w1", "h1") not in kept.states
+
+
 def test_a_request_makes_the_delivery_again_under_its_id() -> None:
     book, kept = book_of()
     tell(book, kept)
@@ -304,6 +376,84 @@ def test_what_is_disabled_while_it_is_tried_stays_given_up() -> None:
     (held,) = kept.of("h1")
     assert (held.status, held.error, book.next_due()) == (DeliveryStatus.FAILED, "disabled by its owner", None)
     assert book.take(START + 10_000_000) == []
+
+
+NEW = "https://new.example.com/"
+
+
+def test_what_an_address_of_before_answers_does_not_count() -> None:
+    held = webhook()
+    book, kept = book_of(held)
+    for source in "123":
+        tell(book, kept, source)
+    gone, broken, taken = book.take(START)
+    moved = replace(held, url=NEW, updated_at=START + 1)
+    kept.keep(book, book.change(("w1", "h1"), moved, START + 1))
+    assert book.take(START + 1) == [], "no delivery is tried twice at once"
+    end(book, kept, gone, GONE, START + 2)
+    end(book, kept, broken, BROKEN, START + 2)
+    assert kept.states.get(("w1", "h1"), WebhookState("w1", "h1")) == WebhookState("w1", "h1")
+    # Both are tried at the new address, at once, and the old one's tries are no tries.
+    again = book.take(START + 2)
+    assert {(one.delivery_id, one.tries, one.answer_status) for one in again} == {
+        (gone.delivery_id, 0, 410),
+        (broken.delivery_id, 0, 500),
+    }
+    for one in again:
+        end(book, kept, one, BROKEN, START + 3)
+    # A success at the old address is a delivery, and makes the new one no better.
+    end(book, kept, taken, TAKEN, START + 4)
+    assert kept.states["w1", "h1"].failing_since == START + 3
+    assert kept.deliveries["w1", "h1", taken.delivery_id].status == DeliveryStatus.DELIVERED
+
+
+def test_another_address_begins_anew() -> None:
+    held = webhook()
+    book, kept = book_of(held)
+    tell(book, kept)
+    now = START
+    for _ in range(6):
+        now = book.next_due() or 0
+        end(book, kept, book.take(now)[0], BROKEN, now)
+    moved = replace(held, url=NEW, updated_at=now + 1_000)
+    effects = book.change(("w1", "h1"), moved, now + 1_000)
+    kept.write(effects)
+    book.enqueue(effects.made)
+    assert kept.states["w1", "h1"] == WebhookState("w1", "h1")
+    (due,) = book.take(now + 1_000)
+    assert due.tries == 6
+    # A process that takes over reads both addresses back: what the new one did since then stays.
+    end(book, kept, due, BROKEN, now + 2_000)
+    again = kept.read_back([held, moved], now + 3_000)
+    assert kept.states["w1", "h1"].failing_since == now + 2_000
+    assert again.take(now + 3_000) == []
+    # Five days count from the first failure of this address.
+    last = START + GIVE_UP_MILLIS
+    tell(again, kept, "later", last)
+    for one in again.take(last):
+        end(again, kept, one, BROKEN, last)
+    assert kept.states["w1", "h1"].disabled_at is None
+
+
+def test_an_address_that_was_changed_while_no_process_ran_begins_anew_as_well() -> None:
+    held = webhook()
+    book, kept = book_of(held)
+    tell(book, kept)
+    end(book, kept, book.take(START)[0], BROKEN, START)
+    end(book, kept, book.take(START + 5_000)[0], BROKEN, START + 5_000)
+    moved = replace(held, url=NEW, updated_at=START + 6_000)
+    again = kept.read_back([held, moved], START + 7_000)
+    assert kept.states["w1", "h1"] == WebhookState("w1", "h1")
+    assert len(again.take(START + 7_000)) == 1
+
+
+def test_another_description_changes_nothing_of_what_waits() -> None:
+    held = webhook()
+    book, kept = book_of(held)
+    tell(book, kept)
+    end(book, kept, book.take(START)[0], BROKEN, START)
+    effects = book.change(("w1", "h1"), replace(held, description="new", updated_at=START + 1), START + 1)
+    assert (effects.writes, effects.made, book.next_due()) == ([], [], START + 5_000)
 
 
 class World:

@@ -43,6 +43,14 @@ def test_what_is_not_told_yet_is_read_again_after_a_restart() -> None:
     assert gathering.safe(positions, lambda _: 0) == positions
 
 
+def test_the_newest_messages_time_tells_whether_a_webhook_was_there() -> None:
+    gathering = Gathering()
+    for at in (START, START + 500, START + 300):
+        gathering.add("w1", POST_ROLLUPS, f"p{at}", AT, at)
+    news = gathering.take(START + 900)["w1"]
+    assert (news.happened_at, news.newest_at) == (START, START + 500)
+
+
 def news_of(*ids: str, at: tuple[int, ...] = AT) -> News:
     gathering = Gathering()
     for id_ in ids:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpcore
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,8 +27,9 @@ from services.notifier import signing
 from services.notifier.sending import Sender
 from services.runtime import addresses
 from services.runtime.clock import SystemClock
+from services.runtime.resolving import Resolver
 from services.runtime.sealing import SigningSecrets, WebhookCipher, new_secret
-from tests.support.receiver import Receiver, receiving
+from tests.support.receiver import Receiver, receiving, receiving_in_a_thread
 from tests.support.webhooks import CIPHER, webhook
 
 CLOCK = SystemClock()
@@ -43,6 +47,13 @@ def delivery(id_: str = "msg_1", content: str = '{"channel_id":"c1"}') -> Webhoo
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as made:
         yield made
+
+
+@pytest.fixture
+def receiver_url() -> Iterator[str]:
+    """The address of a receiver in a thread of its own, which takes everything."""
+    with receiving_in_a_thread() as made:
+        yield made.url("ok")
 
 
 @pytest.fixture
@@ -136,21 +147,48 @@ class Connects(httpcore.AsyncNetworkBackend):
         raise httpcore.ConnectError("not from here")
 
 
-async def test_the_address_that_was_checked_is_the_one_that_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_address_that_was_checked_is_the_one_that_is_connected_to() -> None:
     """A name may lead elsewhere at each look-up: there is one look-up a connection."""
-    answers = [["93.184.215.14"], ["127.0.0.1"], ["10.0.0.1", "2606:4700::1111"]]
-
-    async def resolved(*_: Any) -> list[str]:
-        return answers.pop(0)
-
-    monkeypatch.setattr(addresses, "resolved", resolved)
-    sender, connects = Sender(CIPHER, CLOCK, seconds=2), Connects()
-    assert isinstance(sender._backend.inner, addresses.PublicOnlyBackend)
-    sender._backend.inner._inner = connects  # type: ignore[assignment]
+    answers = [["93.184.215.14"], ["127.0.0.1"], ["10.0.0.1", "2606:4700::1111"], ["1.1.1.1", "10.0.0.1", "8.8.8.8"]]
+    connects = Connects()
+    sender = Sender(CIPHER, CLOCK, seconds=2, resolver=Resolver(lambda _: answers.pop(0)), network=connects)
     held = webhook(url="https://rebinding.example/ok")
-    errors = [(await sender.send(held, delivery())).error for _ in range(3)]
-    assert errors == ["no connection: not from here", "the address is not public", "no connection: not from here"]
-    assert connects.hosts == ["93.184.215.14", "2606:4700::1111"]
+    errors = [(await sender.send(held, delivery())).error for _ in range(4)]
+    refused = "no connection: not from here"
+    assert errors == [refused, "the address is not public", refused, refused]
+    assert connects.hosts == ["93.184.215.14", "2606:4700::1111", "1.1.1.1", "8.8.8.8"]
+
+
+def test_names_that_hang_keep_other_workspaces_deliveries_from_nothing(receiver_url: str) -> None:
+    """Under the event loop of the notifier, whose own look-ups share four threads."""
+    end = threading.Event()
+
+    def look_up(host: str) -> list[str]:
+        if host.startswith("slow"):
+            end.wait(20)
+            raise OSError("no answer")
+        return ["127.0.0.1"]
+
+    async def run() -> list[float]:
+        sender = Sender(CIPHER, CLOCK, allows_private=True, seconds=3.0, resolver=Resolver(look_up))
+        hanging = [
+            asyncio.create_task(sender.send(webhook(f"h{n}", url=f"http://slow{n}.example/"), delivery()))
+            for n in range(100)
+        ]
+        await asyncio.sleep(0)
+        waits = []
+        for number in range(3):
+            began = time.monotonic()
+            held = webhook(f"g{number}", "w2", url=receiver_url.replace("127.0.0.1", "good.example"))
+            assert (await sender.send(held, delivery())).error == ""
+            waits.append(time.monotonic() - began)
+        for task in hanging:
+            task.cancel()
+        end.set()
+        await sender.close()
+        return waits
+
+    assert max(uvloop.run(run())) < 1
 
 
 async def test_secrets_that_no_key_opens_are_an_outcome(receiver: Receiver) -> None:
@@ -180,14 +218,10 @@ async def test_a_certificate_is_checked_by_the_name_of_the_address_not_by_where_
     served.sni_callback = lambda _, name, __: asked_for.append(name)
     trusted = ssl.create_default_context(cafile=str(certificate))
 
-    async def resolved(*_: Any) -> list[str]:
-        return ["127.0.0.1"]
-
-    monkeypatch.setattr(addresses, "resolved", resolved)
     monkeypatch.setattr(addresses, "is_public", lambda _: True)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
-    sender = Sender(CIPHER, CLOCK, seconds=3, tls=trusted)
+    sender = Sender(CIPHER, CLOCK, seconds=3, tls=trusted, resolver=Resolver(lambda _: ["127.0.0.1"]))
     good = await sender.send(webhook(url=f"https://hooks.example:{port}/ok"), delivery())
     other = await sender.send(webhook(url=f"https://other.example:{port}/ok"), delivery())
     await sender.close()
@@ -235,8 +269,7 @@ async def test_a_request_leaves_in_one_piece_and_an_early_answer_is_read() -> No
         async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
             return Stream([b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig"])
 
-    sender = Sender(CIPHER, CLOCK)
-    sender._backend.inner = Receivers([])
+    sender = Sender(CIPHER, CLOCK, resolver=Resolver(lambda _: ["1.1.1.1"]), network=Receivers([]))
     held = webhook(url="http://hooks.example.com/ok")
     for _ in range(2):
         assert (await sender.send(held, delivery())).status == 413

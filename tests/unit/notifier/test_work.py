@@ -29,6 +29,7 @@ from services.notifier.log import COLUMNS, LogUnavailable
 from services.notifier.metrics import NotifierMetrics
 from services.notifier.sending import Sender
 from services.notifier.work import Parts, Work
+from services.runtime import keeping, revisions
 from services.runtime.brokers import Place
 from services.runtime.clock import SystemClock
 from services.runtime.cursors import CursorText
@@ -199,6 +200,20 @@ async def test_changes_are_told_at_most_once_a_second_with_a_cursor_that_shows_t
     assert places[1].at[at] <= places[0].seen[at]
 
 
+async def test_a_webhook_that_is_made_while_news_is_gathered_is_told(world: World) -> None:
+    world.hook("ok/old", "old", types=["metrics.changed"])
+    async with world.running():
+        world.rollup("p0")
+        await world.until(lambda: world.receiver.of("ok/old"), "told a moment ago")
+        world.rollup("p1")  # gathered: at most one a second
+        await world.until(lambda: world.brokers.is_read(Place(POST_ROLLUPS, home("w1"))), "gathered")
+        await asyncio.sleep(0.005)
+        world.hook("ok/new", "new", types=["metrics.changed"])
+        await asyncio.sleep(0.005)
+        world.rollup("p2")
+        await world.until(lambda: world.receiver.of("ok/new"), "told as well")
+
+
 async def test_a_rule_is_told_of_once_also_after_restarts(world: World) -> None:
     rules = [("likes", 100), ("likes", 1_000_000), ("views", 1)]
     world.hook("ok", types=["post.threshold"], rules=rules)
@@ -228,6 +243,31 @@ async def test_a_rule_that_is_read_again_after_a_lost_commit_is_told_once(world:
             await world.until(lambda: all(r["status"] == "delivered" for r in world.log.values()), "delivered")
         world.brokers.groups.clear()
     assert len(world.receiver.of("ok")) == 1
+
+
+async def test_positions_of_quiet_topics_are_committed_again_before_kafka_forgets_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart would else tell again what happened up to 30 days ago, and repeat tests and redeliveries."""
+    monkeypatch.setattr(keeping, "KEEP_SECONDS", 0.3)
+    world.hook("ok")
+    now = CLOCK.now()
+    asked = WebhookRequest("w1", "h1", "msg_test", "webhook.test", now, "{}", now, now)
+    async with world.running():
+        world.account()
+        world.put(WEBHOOK_REQUESTS, "w1", ["h1"], asked)
+        await world.until(lambda: len(world.receiver.taken("ok")) == 2 and not world.newest(), "told and forgotten")
+        ends = {
+            (group, place): world.brokers.log(place).end
+            for group, topics in (("g", (*TOPICS_OF_CHANGES, WEBHOOK_REQUESTS)), ("g-log", (WEBHOOK_DELIVERIES,)))
+            for place in (Place(topic, partition) for topic in topics for partition in range(PARTITIONS))
+        }
+        await world.until(lambda: world.brokers.groups == ends, "committed")
+        world.brokers.groups.clear()
+        await world.until(lambda: world.brokers.groups == ends, "committed again, though nothing came")
+    async with world.running() as work:
+        await world.until(lambda: work.gauges().lag == 0, "read")
+    assert len(world.receiver.of("ok")) == 2
 
 
 async def test_after_a_rebalance_each_partitions_owner_goes_on_alone(world: World) -> None:
@@ -404,6 +444,30 @@ async def test_whatever_stands_in_a_topic_the_others_are_told(
         litter()
         world.account("account.recovered")
         await world.until(lambda: world.receiver.taken("ok"), "told")
+
+
+async def test_a_change_that_does_not_count_is_passed_over(world: World) -> None:
+    """Its writer had not read the one before, and makes it again."""
+    held = world.hook("ok")
+    partition, message_key = home("w1"), key("w1", "h1")
+
+    def change(path: str | None, read_to: int) -> int:
+        value = None if path is None else CODECS[WEBHOOKS].encode(replace(held, url=world.receiver.url(path)))
+        headers = [revisions.read_to(read_to)]
+        return world.brokers.put(WEBHOOKS, partition, message_key, value, timestamp=CLOCK.now(), headers=headers)
+
+    async with world.running():
+        seen = change("ok/new", 1)
+        change("ok/stale", seen)
+        change(None, seen)
+        world.account()
+        await world.until(lambda: world.receiver.taken("ok/new"), "told")
+        again = change("ok/again", seen + 3)
+        await world.until(lambda: world.brokers.is_read(Place(WEBHOOKS, partition)), "read")
+        world.account()
+        await world.until(lambda: world.receiver.taken("ok/again"), "told")
+    assert again == seen + 3
+    assert not world.receiver.of("ok/stale")
 
 
 async def test_workspaces_hear_of_their_own_only(world: World) -> None:

@@ -11,10 +11,11 @@ import pytest
 from services.runtime.brokers import BrokersUnavailable, Place
 from services.runtime.ends import Ends
 from services.runtime.following import Follower, at_committed
+from services.runtime.keeping import KEEP_SECONDS
 from services.runtime.producing import Producer
 from tests.support.broker_contract import OTHER, TOPIC, BrokersContract, Taken
 from tests.support.manual_clock import START, ManualClock
-from tests.support.memory_brokers import MemoryBrokers, MemoryTransaction
+from tests.support.memory_brokers import MemoryBrokers, MemoryReader, MemoryTransaction
 
 
 class MemoryWorld:
@@ -209,3 +210,58 @@ async def test_a_close_gives_up_what_nobody_takes() -> None:
     await producer.close(0.01)
     assert not sent.done()
     assert brokers.values(TOPIC) == []
+
+
+async def test_positions_that_stand_still_are_committed_again_before_kafka_forgets_them() -> None:
+    brokers, clock = MemoryBrokers({TOPIC: 2}), [0.0]
+    for partition in range(2):
+        brokers.put(TOPIC, partition, None, b"a")
+    reading = Follower(
+        brokers, [TOPIC], range(2), Taken(), begin=at_committed, group="g", wait_seconds=0.01, now=lambda: clock[0]
+    )
+    await reading.next()
+    reading.took()
+    await reading.commit({Place(TOPIC, 0): 1})
+    held = dict(brokers.groups)
+    brokers.groups.clear()
+
+    async def idle() -> dict[tuple[str, Place], int]:
+        await reading.next()
+        reading.took()
+        return dict(brokers.groups)
+
+    await reading.close()  # also after another connection
+    assert await idle() == {}
+    assert await idle() == {}
+    clock[0] = KEEP_SECONDS
+    assert await idle() == held
+    brokers.groups.clear()
+    clock[0] = 2 * KEEP_SECONDS - 1
+    assert await idle() == {}
+    clock[0] += 1
+    assert await idle() == held
+    await reading.close()
+
+
+async def test_positions_that_can_not_be_committed_again_are_tried_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers, clock = MemoryBrokers({TOPIC: 1}), [0.0]
+    taken = Taken()
+    reading = Follower(brokers, [TOPIC], [0], taken, group="g", wait_seconds=0.01, now=lambda: clock[0])
+    await reading.next()
+    reading.took()
+    await reading.commit({Place(TOPIC, 0): 0})
+    brokers.groups.clear()
+    clock[0] = KEEP_SECONDS
+    with monkeypatch.context() as patched:
+
+        async def refused(*_: object) -> None:
+            raise BrokersUnavailable("no coordinator")
+
+        patched.setattr(MemoryReader, "commit", refused)
+        await reading.next()
+        reading.took()
+    assert reading.is_connected
+    clock[0] += 60
+    await reading.next()
+    assert brokers.groups == {("g", Place(TOPIC, 0)): 0}
+    await reading.close()

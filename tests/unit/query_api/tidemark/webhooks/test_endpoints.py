@@ -17,7 +17,7 @@ from services.query_api.tidemark.webhooks import models
 from services.query_api.tidemark.webhooks.log import MOST_REDELIVERED
 from services.query_api.tidemark.webhooks.routes import ENDPOINTS, SCOPE
 from services.query_api.views import Place
-from services.query_api.webhooks import MOST_WEBHOOKS
+from services.query_api.webhook_changes import MOST_WEBHOOKS
 from services.runtime.sealing import SigningSecrets, WebhookCipher
 from tests.support.query_api import NOW, SECRET_KEY, FakeApi, fake_api
 from tests.unit.query_api.tidemark.resources.test_endpoints import conforms
