@@ -108,8 +108,9 @@ _STATUS: dict[int, int] = {
     779: 415,
 }
 
-_CODE = re.compile(r"Code:\s*(\d+)")
-_VERSION_TRAILER = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)(?=\.|\s|$)")
+# A message holds names that the client chose, of any length: each pattern takes at most one step a character.
+_CODE = re.compile(r"Code:\s*+([0-9]{1,9})")
+_VERSION_TRAILER = re.compile(r"(?<!\s)\s*+\(version [^()]*+(?:\([^()]*+\))?+\)(?=\.|\s|$)")
 _REPEATED_CODE = re.compile(r"^(Code: \d+\. DB::Exception: )Code: \d+\. DB::Exception: ")
 
 
