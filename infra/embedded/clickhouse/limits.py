@@ -45,6 +45,10 @@ _FILE_SETTINGS = re.compile(r"schema|template|path|file|cache_dir")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 _MIB = 1024 * 1024
+# Settings for reading a statement that the engine has written from a judged tree. The engine puts brackets around the
+# terms of a sum, each of which takes three of the 1,000 steps that its parser may go down by default, and writes names
+# out. The guest's own text is read without these.
+OF_WRITTEN = {"max_parser_depth": "4000", "max_query_size": str(4 * _MIB)}
 # For a result that is held in memory whole: there rows take several times their bytes.
 _HELD_RESULT_BYTES = 16 * _MIB
 
@@ -106,7 +110,7 @@ class Limits:
             "max_threads": self.threads,
             "max_block_size": self.block_rows,
         }
-        wanted = dict(given)
+        wanted = {**given, **OF_WRITTEN}
         for name, bound in bounds.items():
             value = _number(name, wanted[name]) if name in wanted else 0.0
             if name == "max_memory_usage" and name in wanted and not 0 < value <= bound:
