@@ -37,6 +37,7 @@ from infra.embedded.clickhouse.errors import (
     SOCKET_TIMEOUT,
     ServerError,
     refusal,
+    unexpected,
 )
 from infra.embedded.clickhouse.external import ExternalTable, made
 from infra.embedded.clickhouse.guests import Guests
@@ -173,9 +174,16 @@ class Server:
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
-            except ServerError as failure:
-                error = failure if self._rights is None else self._rights.named(failure, user)
-                await self._fail(error, incoming, reply or Reply(request.receive, send))
+            except (ClientGone, ClientDisconnect):
+                raise
+            except Exception as failure:
+                error = failure if isinstance(failure, ServerError) else unexpected(failure)
+                if reply is not None and reply.is_started:
+                    # No last piece was sent: the connection breaks off, which every HTTP client takes for an error.
+                    raise
+                error = error if self._rights is None else self._rights.named(error, user)
+                reply = reply or Reply(request.receive, send)
+                await self._fail(error, incoming, reply)
         except (ClientGone, ClientDisconnect):
             log.debug("client left before its reply was complete")
         finally:
@@ -373,7 +381,10 @@ class Server:
         while not ended:
             try:
                 content, ended = await reply.unless_gone(self._engine.in_reader(handle, lambda: next(pieces)), cancel)
-            except ServerError as error:
+            except (ClientGone, asyncio.CancelledError):
+                raise
+            except Exception as failure:
+                error = failure if isinstance(failure, ServerError) else unexpected(failure)
                 # No last chunk follows: the connection breaks off, which every HTTP client takes for an error.
                 await reply.piece(exception_block(error.body(self._engine.version), tag, encoder))
                 return

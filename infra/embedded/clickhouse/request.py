@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 import secrets
 import uuid
@@ -152,7 +151,7 @@ def credentials(request: Request) -> Credentials:
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             return Credentials("", "")
         return Credentials(user or "default", password)
     if scheme:
