@@ -146,7 +146,7 @@ def test_a_guests_statement_is_bounded_before_it_is_read(server: Process) -> Non
 @pytest.mark.parametrize("open_close", ["()", "[]", "{}"])
 @pytest.mark.parametrize("depth", [1300, 3900, 100_000])
 def test_sql_inside_a_string_ends_nothing_however_deep(server: Process, open_close: str, depth: int) -> None:
-    opening, closing = open_close
+    opening, closing = open_close[0], open_close[1]
     text = f"concat('SELECT ', repeat('{opening}', {depth}), '1', repeat('{closing}', {depth}))"
     for function in ("formatQuery", "formatQueryOrNull", "parseQueryToJSON"):
         reply = server.post(f"SELECT length({function}({text})) > 0", user="analyst")

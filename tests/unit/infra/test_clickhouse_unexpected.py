@@ -35,7 +35,7 @@ def reply_to(error: Exception, path: Path) -> Any:
 
 def _fail(error: Exception) -> None:
     try:
-        {}[SECRET]
+        dict[str, str]()[SECRET]
     except KeyError:
         raise error  # noqa: B904
 
