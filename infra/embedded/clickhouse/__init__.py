@@ -15,6 +15,7 @@
     analyst     what the analyst may run, by syntax tree     limits      what the analyst may spend and set
     forms       statements built from names                  rebuilding  a judged tree -> a statement's parts
     grammar     the engine's parser and writer               config      settings, the engine's configuration
+    trees       syntax trees of any depth
     engine      chDB: handles, threads                       connection one statement at a time, and nothing left of it
 
 Differences from a server; requests that need more are refused with a clear error, unless the line says otherwise:

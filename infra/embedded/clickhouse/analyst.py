@@ -8,11 +8,12 @@ until somebody lists it. Only scalar functions are a list of refusals, since 1,6
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from infra.embedded.clickhouse import trees
 from infra.embedded.clickhouse.errors import ACCESS_DENIED, READONLY, ServerError, refusal
 
 Tree = Mapping[str, Any]
@@ -188,14 +189,9 @@ class TreeCheck:
         Raises:
             ServerError: as `check`.
         """
-        if isinstance(node, Mapping):
-            if "type" in node and "field_type" not in node:
-                self._check_node(node)
-            for value in node.values():
-                self.walk(value)
-        elif isinstance(node, Sequence) and not isinstance(node, str):
-            for value in node:
-                self.walk(value)
+        for part in trees.nodes(node):
+            if "type" in part and "field_type" not in part:
+                self._check_node(part)
 
     def _check_node(self, node: Tree) -> None:
         kind = node["type"]

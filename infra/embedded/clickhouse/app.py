@@ -11,9 +11,9 @@ import contextlib
 import dataclasses
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from infra.embedded.clickhouse import request as requests
 from infra.embedded.clickhouse import statements
 from infra.embedded.clickhouse.access import User, Users
+from infra.embedded.clickhouse.bodies import GUEST_STATEMENT_BYTES, STATEMENT_BYTES
 from infra.embedded.clickhouse.compression import Compressor
 from infra.embedded.clickhouse.defaults import without_meaning
 from infra.embedded.clickhouse.disk import DiskGuard, may_write
@@ -36,6 +37,7 @@ from infra.embedded.clickhouse.errors import (
     SOCKET_TIMEOUT,
     ServerError,
     refusal,
+    unexpected,
 )
 from infra.embedded.clickhouse.external import ExternalTable, made
 from infra.embedded.clickhouse.guests import Guests
@@ -51,6 +53,8 @@ from infra.embedded.clickhouse.sessions import Sessions
 from infra.embedded.clickhouse.statements import Statement
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DISPLAY_NAME = "tidemark-embedded"
 _DEFAULT_FORMAT = "TabSeparated"
@@ -164,14 +168,22 @@ class Server:
                     request,
                     default_database=self._default_database,
                     spool=self._spool,
+                    statement_bytes=GUEST_STATEMENT_BYTES if user.guest else STATEMENT_BYTES,
                     insert_bytes=self._insert_bytes if user.inserts else 0,
                     external_bytes=0 if user.guest else self._insert_bytes,
                 )
                 reply = Reply(request.receive, send)
                 await self._execute(request.method, user, incoming, reply)
-            except ServerError as failure:
-                error = failure if self._rights is None else self._rights.named(failure, user)
-                await self._fail(error, incoming, reply or Reply(request.receive, send))
+            except (ClientGone, ClientDisconnect):
+                raise
+            except Exception as failure:
+                error = failure if isinstance(failure, ServerError) else unexpected(failure)
+                if reply is not None and reply.is_started:
+                    # No last piece was sent: the connection breaks off, which every HTTP client takes for an error.
+                    raise
+                error = error if self._rights is None else self._rights.named(error, user)
+                reply = reply or Reply(request.receive, send)
+                await self._fail(error, incoming, reply)
         except (ClientGone, ClientDisconnect):
             log.debug("client left before its reply was complete")
         finally:
@@ -201,7 +213,7 @@ class Server:
             return
         if self._closing:
             raise refusal(ABORTED, "The server is shutting down")
-        statement = incoming.statement()
+        statement = await self._statement(user, incoming)
         settings = dict(incoming.settings)
         call = Call(
             sql=statement.sql,
@@ -241,6 +253,14 @@ class Server:
         finally:
             self._running.pop(incoming.query_id, None)
 
+    async def _statement(self, user: User, incoming: Incoming) -> Statement:
+        """The request's statement. A long one is read beside the event loop, on which everybody's requests wait."""
+        if incoming.body.size <= statements.SHORT_BYTES:
+            return incoming.statement()
+        if user.guest:
+            return await self._guests[user.name].in_thread(incoming.statement)
+        return await asyncio.to_thread(incoming.statement)
+
     def _turn(self, user: User, reply: Reply) -> contextlib.AbstractAsyncContextManager[None]:
         return self._guests[user.name].turn(reply) if user.guest else contextlib.nullcontext()
 
@@ -269,7 +289,8 @@ class Server:
 
     async def _run(self, incoming: Incoming, statement: Statement, call: Call, handle: Handle, reply: Reply) -> None:
         engine = self._engine
-        writing = self._guard.writing if may_write(statement) else contextlib.nullcontext
+        is_piped, writes = await _apart(call.sql, lambda: (_is_piped(statement, call), may_write(statement)))
+        writing = self._guard.writing if writes else contextlib.nullcontext
         if statement.data_start is not None:
 
             def insert() -> Totals:
@@ -279,7 +300,7 @@ class Server:
             written = await engine.in_thread(handle, insert)
             await reply.whole(self._headers(incoming.query_id, None, written), b"")
             return
-        if statement.piped or (statement.reads and _is_streamed(call)):
+        if is_piped:
             await self._stream(incoming, call, handle, reply)
             return
         if statement.verb == "KILL":
@@ -360,7 +381,10 @@ class Server:
         while not ended:
             try:
                 content, ended = await reply.unless_gone(self._engine.in_reader(handle, lambda: next(pieces)), cancel)
-            except ServerError as error:
+            except (ClientGone, asyncio.CancelledError):
+                raise
+            except Exception as failure:
+                error = failure if isinstance(failure, ServerError) else unexpected(failure)
                 # No last chunk follows: the connection breaks off, which every HTTP client takes for an error.
                 await reply.piece(exception_block(error.body(self._engine.version), tag, encoder))
                 return
@@ -388,8 +412,15 @@ class _Endpoint:
         await self._server.serve(Request(scope, receive), send)
 
 
-def _is_streamed(call: Call) -> bool:
-    """Whether a SELECT's rows are sent while the engine still makes more."""
+async def _apart(sql: str, look: Callable[[], T]) -> T:
+    """Look at a statement's tokens, beside the event loop if the statement is long."""
+    return look() if len(sql) <= statements.SHORT_BYTES else await asyncio.to_thread(look)
+
+
+def _is_piped(statement: Statement, call: Call) -> bool:
+    """Whether a statement's rows are sent while the engine still makes more."""
+    if statement.piped or not statement.reads:
+        return statement.piped
     if call.format in statements.DOCUMENT_FORMATS:
         return not statements.writes_a_file(call.sql)
     return call.format in statements.STREAMED_FORMATS

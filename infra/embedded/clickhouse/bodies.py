@@ -17,8 +17,10 @@ from typing import IO
 from infra.embedded.clickhouse.errors import NOT_ENOUGH_SPACE, QUERY_IS_TOO_LARGE, ServerError, refusal
 from infra.embedded.clickhouse.inserts import is_insert
 
-# A statement must lie within this many bytes; the data after an INSERT's head does not count.
+# The most bytes of a statement, and of a guest's statement; the data after an INSERT's head does not count.
 STATEMENT_BYTES = 4 * 1024 * 1024
+# The engine's own default of max_query_size.
+GUEST_STATEMENT_BYTES = 256 * 1024
 MEMORY_BYTES = 8 * 1024 * 1024
 _HEAD_BYTES = 64 * 1024
 _COPY_BYTES = 1024 * 1024
@@ -30,14 +32,16 @@ class Body:
     Args:
         statement: the part of the SQL that stood in the URL; empty, or ending in a line end.
         folder: holds bodies too large for memory.
+        statement_bytes: how many bytes the statement may have.
         insert_bytes: how many bytes of data an INSERT may carry; 0 for a user who may not insert.
     """
 
-    def __init__(self, statement: bytes, *, folder: Path, insert_bytes: int) -> None:
+    def __init__(self, statement: bytes, *, folder: Path, statement_bytes: int, insert_bytes: int) -> None:
         self._statement = statement
         self._folder = str(folder)
         self._insert_bytes = insert_bytes
-        self._allowed = STATEMENT_BYTES
+        self._statement_bytes = statement_bytes
+        self._allowed = statement_bytes
         self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES, dir=self._folder)  # noqa: SIM115
         self.size = len(statement)
         self._check_size()
@@ -60,7 +64,7 @@ class Body:
             self._allowed = self._insert_bytes
             if self.size <= self._allowed:
                 return
-        what = "The data of an INSERT" if self._allowed > STATEMENT_BYTES else "The statement"
+        what = "The data of an INSERT" if self._allowed > self._statement_bytes else "The statement"
         raise refusal(QUERY_IS_TOO_LARGE, f"{what} has more than {self._allowed} bytes; send it in smaller parts")
 
     @property
@@ -72,16 +76,18 @@ class Body:
         """The beginning of SQL and data, as text; see `is_short`."""
         return (self._statement + self._read(0, _HEAD_BYTES))[:_HEAD_BYTES].decode("utf-8", "surrogateescape")
 
-    def text(self) -> str:
+    def text(self, *, has_rows: bool = False) -> str:
         """The whole body as text.
+
+        Args:
+            has_rows: whether the body is an INSERT with its rows.
 
         Raises:
             ServerError: QUERY_IS_TOO_LARGE: the body is longer than a statement may be.
         """
-        if self.size > STATEMENT_BYTES:
-            raise refusal(
-                QUERY_IS_TOO_LARGE, f"The statement has {self.size} bytes; at most {STATEMENT_BYTES} are read"
-            )
+        allowed = STATEMENT_BYTES if has_rows else self._statement_bytes
+        if self.size > allowed:
+            raise refusal(QUERY_IS_TOO_LARGE, f"The statement has {self.size} bytes; at most {allowed} are read")
         return (self._statement + self._read(0, self.size)).decode("utf-8", "surrogateescape")
 
     def _read(self, position: int, size: int) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.embedded.clickhouse import trees
 from infra.embedded.clickhouse.analyst import READING_NODES, Tree, TreeCheck
 from infra.embedded.clickhouse.errors import ACCESS_DENIED, READONLY, ServerError, refusal
 from infra.embedded.clickhouse.rebuilding import settings_of
@@ -214,7 +215,9 @@ class _Judge:
 
     def _ttl(self, node: Any) -> None:
         """Check a TTL clause: rows may be deleted or grouped, and not moved to other disks."""
-        for found in _nodes(node, "TTLElement"):
+        for found in trees.nodes(node):
+            if found.get("type") != "TTLElement":
+                continue
             if found.get("destination_name") or str(found.get("mode", "DELETE")) not in ("DELETE", "GROUP_BY"):
                 raise refused("TTL only deletes")
 
@@ -266,21 +269,8 @@ class _Judge:
         self._reads(tree.get("partition"))
 
 
-def _nodes(node: Any, kind: str) -> list[Tree]:
-    found: list[Tree] = []
-    if isinstance(node, Mapping):
-        if node.get("type") == kind:
-            found.append(node)
-        for value in node.values():
-            found += _nodes(value, kind)
-    elif isinstance(node, list):
-        for value in node:
-            found += _nodes(value, kind)
-    return found
-
-
 def _has_parameter(tree: Tree) -> bool:
-    return bool(_nodes(tree, "QueryParameter"))
+    return any(node.get("type") == "QueryParameter" for node in trees.nodes(tree))
 
 
 def _quoted(name: str) -> str:

@@ -9,8 +9,12 @@ In: the text of a chDB exception, or a refusal of this process. Out: `ServerErro
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
+import traceback
 from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_FORMAT = 73
 UNKNOWN_USER = 192
@@ -36,6 +40,8 @@ SESSION_IS_LOCKED = 373
 INVALID_SESSION_TIMEOUT = 374
 USER_SESSION_LIMIT_EXCEEDED = 700
 TOO_LARGE_SIZE_COMPRESSED = 39
+TOO_DEEP_RECURSION = 306
+STD_EXCEPTION = 1001
 
 _NAMES = {
     BAD_ARGUMENTS: "BAD_ARGUMENTS",
@@ -62,6 +68,8 @@ _NAMES = {
     INVALID_SESSION_TIMEOUT: "INVALID_SESSION_TIMEOUT",
     USER_SESSION_LIMIT_EXCEEDED: "USER_SESSION_LIMIT_EXCEEDED",
     TOO_LARGE_SIZE_COMPRESSED: "TOO_LARGE_SIZE_COMPRESSED",
+    TOO_DEEP_RECURSION: "TOO_DEEP_RECURSION",
+    STD_EXCEPTION: "STD_EXCEPTION",
 }
 
 # Source: ClickHouse, src/Server/HTTP/exceptionCodeToHTTPStatus.cpp.
@@ -108,8 +116,10 @@ _STATUS: dict[int, int] = {
     779: 415,
 }
 
-_CODE = re.compile(r"Code:\s*(\d+)")
-_VERSION_TRAILER = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)(?=\.|\s|$)")
+_LOGGED_FRAMES = 20
+# A message holds names that the client chose, of any length: each pattern takes at most one step a character.
+_CODE = re.compile(r"Code:\s*+([0-9]{1,9})")
+_VERSION_TRAILER = re.compile(r"(?<!\s)\s*+\(version [^()]*+(?:\([^()]*+\))?+\)(?=\.|\s|$)")
 _REPEATED_CODE = re.compile(r"^(Code: \d+\. DB::Exception: )Code: \d+\. DB::Exception: ")
 
 
@@ -149,6 +159,27 @@ def refusal(code: int, message: str) -> ServerError:
     """An error of this process, in the form of the engine's errors."""
     name = _NAMES.get(code, "UNKNOWN_EXCEPTION")
     return ServerError(code, f"{message} ({name})")
+
+
+def unexpected(error: BaseException) -> ServerError:
+    """The reply to an error that nobody has foreseen.
+
+    The log gets the way that led to the error: files, lines and kinds of errors. Neither the log nor the reply gets an
+    error's own text, in which the statement and its secrets may stand.
+    """
+    if isinstance(error, RecursionError):
+        return refusal(TOO_DEEP_RECURSION, "The statement, or the type of one of its columns, is nested too deep")
+    log.error("unexpected %s", "\n  after ".join(_ways(error)))
+    return refusal(STD_EXCEPTION, f"Unexpected {type(error).__name__}; the log of the ClickHouse process says where")
+
+
+def _ways(error: BaseException) -> Iterator[str]:
+    one: BaseException | None = error
+    while one is not None:
+        frames = traceback.extract_tb(one.__traceback__)[-_LOGGED_FRAMES:]
+        lines = [f"\n    {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+        yield f"{type(one).__name__}{''.join(lines)}"
+        one = one.__cause__ or one.__context__
 
 
 def from_engine(text: str) -> ServerError:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from infra.embedded.clickhouse import trees
+from infra.embedded.clickhouse.bodies import GUEST_STATEMENT_BYTES
 from infra.embedded.clickhouse.engine import Engine
 from infra.embedded.clickhouse.errors import (
     BAD_ARGUMENTS,
@@ -22,14 +23,18 @@ from infra.embedded.clickhouse.errors import (
     ServerError,
     refusal,
 )
+from infra.embedded.clickhouse.limits import OF_WRITTEN
 
-# The engine's own default of max_query_size.
-STATEMENT_BYTES = 256 * 1024
+# The engine holds a tree's JSON to the length of a statement, and some trees have a hundred bytes a token.
+_JSON_BYTES = 64 * 1024 * 1024
 _KEPT = 512
 _KEPT_CHARACTERS = 16 * 1024
 
 _PARSE = "SELECT parseQueryToJSON({value:String})"
-_WRITE = "SELECT formatQueryFromJSON({value:String}) AS text, parseQueryToJSON(text)"
+_WRITE = (
+    "SELECT formatQueryFromJSON({value:String}) AS text, parseQueryToJSON(text)"
+    f" SETTINGS max_parser_depth = {OF_WRITTEN['max_parser_depth']}, max_query_size = {_JSON_BYTES}"
+)
 _FUNCTIONS = "SELECT lower(name), lower(if(empty(alias_to), name, alias_to)) FROM system.functions"
 
 
@@ -57,18 +62,19 @@ class EngineGrammar:
             the tree as parsed JSON, or None for a kind of statement for which the engine makes no tree.
 
         Raises:
-            ServerError: SYNTAX_ERROR, also for a text of more than `STATEMENT_BYTES`.
+            ServerError: SYNTAX_ERROR, also for a text of more than `GUEST_STATEMENT_BYTES`.
         """
         size = len(sql.encode("utf-8", "surrogateescape"))
-        if size > STATEMENT_BYTES:
-            raise refusal(SYNTAX_ERROR, f"The statement has {size} bytes; the analyst's may have {STATEMENT_BYTES}")
+        if size > GUEST_STATEMENT_BYTES:
+            raise refusal(
+                SYNTAX_ERROR, f"The statement has {size} bytes; the analyst's may have {GUEST_STATEMENT_BYTES}"
+            )
         try:
-            return _mapping(json.loads(self._ask(_PARSE, sql)))
+            return _mapping(trees.read(self._ask(_PARSE, sql)))
         except ServerError as error:
             if error.code == BAD_ARGUMENTS:
                 return None
-            message = error.message.partition(": In scope SELECT parseQueryToJSON")
-            raise ServerError(error.code, message[0] + (" (SYNTAX_ERROR)" if message[1] else "")) from error
+            raise
 
     def text_of(self, tree: Mapping[str, Any]) -> str:
         """The statement that the engine reads as exactly this tree; blocks the calling thread.
@@ -76,9 +82,9 @@ class EngineGrammar:
         Raises:
             ServerError: NOT_IMPLEMENTED where the engine would read the written statement as another tree.
         """
-        text, _, again = self._ask(_WRITE, json.dumps(tree)).rstrip("\n").rpartition("\t")
-        read = json.loads(again)
-        if read != tree and _unspelt(read) != _unspelt(tree):
+        text, _, again = self._ask(_WRITE, trees.written(tree)).rstrip("\n").rpartition("\t")
+        # `a::Date` is written `CAST(a, 'Date')`: whether a function was spelt as an operator is a mark in the tree.
+        if not trees.alike(trees.read(again), tree, beside="is_operator"):
             raise refusal(
                 NOT_IMPLEMENTED,
                 "analyst: the engine cannot write this statement back as it was read; phrase the statement differently",
@@ -100,8 +106,11 @@ class EngineGrammar:
 
     def _ask_engine(self, sql: str, value: str) -> str:
         escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        with self._lock:
-            reply: bytes = self._connection.query(sql, "TabSeparatedRaw", {"value": escaped}).bytes()
+        try:
+            with self._lock:
+                reply: bytes = self._connection.query(sql, "TabSeparatedRaw", {"value": escaped}).bytes()
+        except ServerError as error:
+            raise ServerError(error.code, _without_scope(error.message)) from error
         return reply.decode("utf-8", "surrogateescape")
 
 
@@ -109,8 +118,11 @@ def _mapping(tree: Any) -> Mapping[str, Any] | None:
     return tree if isinstance(tree, Mapping) else None
 
 
-def _unspelt(node: Any) -> Any:
-    """A tree without the marks of functions spelt as operators, so that `a::Date` is written `CAST(a, 'Date')`."""
-    if isinstance(node, Mapping):
-        return {name: _unspelt(value) for name, value in node.items() if name != "is_operator"}
-    return [_unspelt(value) for value in node] if isinstance(node, list) else node
+def _without_scope(message: str) -> str:
+    """An error's message without the statement of this module, which holds the guest's whole statement once more."""
+    words, scope, rest = message.partition(": In scope SELECT parseQueryToJSON")
+    if not scope:
+        words, scope, rest = message.partition(": In scope SELECT formatQueryFromJSON")
+    # The name of the error's code is at the end.
+    name = rest[rest.rfind(" (") :] if rest.endswith(")") else ""
+    return words + name if scope else message

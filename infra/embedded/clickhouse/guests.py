@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from infra.embedded.clickhouse.access import Grammar, User, Users
@@ -42,6 +42,10 @@ class Guests:
         """The statement, judged and written anew; see `Users.permit`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._judge, self._users.permit, user, call, statement, self._grammar)
+
+    async def in_thread(self, read: Callable[[], Statement]) -> Statement:
+        """Read a long statement where the guest's statements are judged, one at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._judge, read)
 
     @contextlib.asynccontextmanager
     async def turn(self, reply: Reply) -> AsyncIterator[None]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
@@ -38,8 +39,13 @@ _MADE_OF = {
     "MultiLineString": "Array(LineString)",
     "MultiPolygon": "Array(Polygon)",
 }
-_TYPE = re.compile(r"\s*([A-Za-z]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
-_NAMED = re.compile(r"\s*(?:[A-Za-z_]\w*|`(?:[^`\\]|\\.)*`)\s+(?=[A-Za-z])", re.DOTALL)
+# The parts of a type's text. Quotes are always closed, since the engine has written the text.
+_PART = re.compile(
+    r"(?P<word>[A-Za-z_]\w*+)|(?P<quoted>`(?:[^`\\]|\\.)*+`|'(?:[^'\\]|\\.)*+')|(?P<mark>[(),])|(?P<rest>[^A-Za-z_`'(),]++)",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_KEPT_CHARACTERS = 1000
 
 
 class _Kind(Protocol):
@@ -93,13 +99,21 @@ class _Array:
     inner: _Kind
 
     def prefix(self) -> int:
-        return self.inner.prefix()
+        kind = self.inner
+        while isinstance(kind, _Array):
+            kind = kind.inner
+        return kind.prefix()
 
     def end(self, data: bytes, at: int, rows: int) -> int:
-        if not rows:
-            return at
-        at += 8 * rows
-        return self.inner.end(data, at, _U64.unpack_from(data, at - 8)[0])
+        # Arrays of arrays are passed through in a loop: they may be nested as deep as the engine parses.
+        kind: _Kind = self
+        while isinstance(kind, _Array):
+            if not rows:
+                return at
+            at += 8 * rows
+            (rows,) = _U64.unpack_from(data, at - 8)
+            kind = kind.inner
+        return kind.end(data, at, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,60 +249,101 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     return data[at : at + length].decode("utf-8", "replace"), at + length
 
 
-@lru_cache(maxsize=1000)
 def _kind(name: str) -> _Kind:
-    found = _TYPE.fullmatch(name)
-    base, inside = (found.group(1), found.group(2) or "") if found else ("", "")
-    if base in _MADE_OF:
-        return _kind(_MADE_OF[base])
+    """The layout of a type.
+
+    Raises:
+        ServerError: NOT_IMPLEMENTED: the layout is not known here.
+    """
+    return _kept_kind(name) if len(name) <= _KEPT_CHARACTERS else _read_kind(name)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A type whose arguments are being read; of each argument its layout, if it is a type, and its number."""
+
+    base: str
+    kinds: list[_Kind | None] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    # Of the argument that is being read: a name may come before the type, so the last word counts.
+    word: str = ""
+    kind: _Kind | None = None
+    number: str = ""
+    is_empty: bool = True
+
+    def end_argument(self) -> None:
+        self.kinds.append(self.kind or _of(self.word, [], []))
+        self.numbers.append(self.number.strip())
+        self.word, self.kind, self.number = "", None, ""
+
+
+def _read_kind(name: str) -> _Kind:
+    """One pass over a type's text, without recursion: a client's statement makes types of any length and depth."""
+    stack = [_Open("")]
+    position = 0
+    while (part := _PART.match(name, position)) is not None:
+        position = part.end()
+        top = stack[-1]
+        text = part.group()
+        if text == "(":
+            top.is_empty = False
+            stack.append(_Open(top.word))
+        elif text == ")" and len(stack) > 1:
+            if not top.is_empty:
+                top.end_argument()
+            stack.pop()
+            stack[-1].kind = _of(top.base, top.kinds, top.numbers)
+            stack[-1].word = ""
+        elif text == ",":
+            top.end_argument()
+        elif part.lastgroup == "word":
+            top.word, top.is_empty = text, False
+        elif part.lastgroup == "rest":
+            top.number += text
+            top.is_empty = top.is_empty and text.isspace()
+    top = stack[0]
+    top.end_argument()
+    kind = top.kinds[0]
+    if kind is None or len(stack) > 1 or len(top.kinds) > 1 or position < len(name):
+        raise refusal(
+            NOT_IMPLEMENTED,
+            f"A column of the type {name[:200]} is not served here to a client that sends client_protocol_version;"
+            " select it as another type, such as toString(...)",
+        )
+    return kind
+
+
+_kept_kind = lru_cache(maxsize=1000)(_read_kind)
+
+
+def _of(base: str, kinds: list[_Kind | None], numbers: list[str]) -> _Kind | None:
+    """The layout of a type with these arguments; None for a type that is not known here."""
+    if base in _SIZES:
+        return _Fixed(_SIZES[base])
     if base.startswith("Interval"):
         return _Fixed(8)
     if base == "String":
         return _String()
-    if base == "FixedString":
-        return _Fixed(int(inside))
-    if base == "Decimal":
-        digits = int(inside.split(",")[0])
-        return _Fixed(next(size for size, most in ((4, 9), (8, 18), (16, 38), (32, 76)) if digits <= most))
-    if base in _SIZES:
-        return _Fixed(_SIZES[base])
-    arguments = _split(inside)
-    if base in ("Tuple", "Nested") and arguments:
-        elements = _Tuple(tuple(_kind(_NAMED.sub("", argument, count=1)) for argument in arguments))
-        return _Array(elements) if base == "Nested" else elements
-    if base == "Array":
-        return _Array(_kind(inside))
-    if base == "Map":
-        return _Array(_Tuple(tuple(_kind(argument) for argument in arguments)))
-    if base == "Nullable":
-        return _Nullable(_kind(inside))
-    if base == "LowCardinality":
-        nullable = _TYPE.fullmatch(inside)
-        return _LowCardinality(_kind(nullable.group(2) if nullable and nullable.group(1) == "Nullable" else inside))
+    if base in _MADE_OF:
+        return _kind(_MADE_OF[base])
+    if base in ("FixedString", "Decimal"):
+        number = numbers[0] if numbers else ""
+        if not _NUMBER.fullmatch(number):
+            return None
+        return _Fixed(int(number)) if base == "FixedString" else _decimal(int(number))
+    known = [kind for kind in kinds if kind is not None]
     if base == "SimpleAggregateFunction":
-        return _kind(arguments[1])
-    raise refusal(
-        NOT_IMPLEMENTED,
-        f"A column of the type {name} is not served here to a client that sends client_protocol_version;"
-        " select it as another type, such as toString(...)",
-    )
+        return kinds[1] if len(kinds) == 2 else None
+    if len(known) < len(kinds) or not known:
+        return None
+    if base in ("Tuple", "Nested", "Map"):
+        elements = _Tuple(tuple(known))
+        return elements if base == "Tuple" else _Array(elements)
+    if base == "LowCardinality":
+        return _LowCardinality(known[0].inner if isinstance(known[0], _Nullable) else known[0])
+    made: dict[str, Callable[[_Kind], _Kind]] = {"Array": _Array, "Nullable": _Nullable}
+    return made[base](known[0]) if base in made else None
 
 
-def _split(inside: str) -> list[str]:
-    """The arguments of a type, at the commas outside of brackets and quotes."""
-    parts, depth, start, at = [], 0, 0, 0
-    while at < len(inside):
-        character = inside[at]
-        if character in "'`":
-            at += 1
-            while at < len(inside) and inside[at] != character:
-                at += 2 if inside[at] == "\\" else 1
-        elif character == "(":
-            depth += 1
-        elif character == ")":
-            depth -= 1
-        elif character == "," and depth == 0:
-            parts.append(inside[start:at].strip())
-            start = at + 1
-        at += 1
-    return [*parts, inside[start:].strip()] if inside.strip() else []
+def _decimal(digits: int) -> _Kind | None:
+    return next((_Fixed(size) for size, most in ((4, 9), (8, 18), (16, 38), (32, 76)) if digits <= most), None)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.embedded.clickhouse import trees
 from infra.embedded.clickhouse.analyst import Tree, not_readonly
 
 _VERBS = {
@@ -73,13 +74,19 @@ def taken_apart(tree: Tree) -> Parts:
 
 def _without_settings(tree: Tree, settings: dict[str, str]) -> dict[str, Any]:
     rest = dict(tree)
-    selects = rest.get("list_of_selects")
-    if isinstance(selects, Mapping) and selects.get("children"):
+    # The last SELECT, and in that its own last one.
+    chain = [rest]
+    while True:
+        selects = chain[-1].get("list_of_selects")
+        if not isinstance(selects, Mapping) or not selects.get("children"):
+            break
         *others, last = selects["children"]
-        rest["list_of_selects"] = {**selects, "children": [*others, _without_settings(last, settings)]}
-    if rest.get("type") == "SelectQuery":
-        _take(rest, "settings", settings)
-    _take(rest, "settings_ast", settings)
+        chain.append(dict(last))
+        chain[-2]["list_of_selects"] = {**selects, "children": [*others, chain[-1]]}
+    for select in reversed(chain):
+        if select.get("type") == "SelectQuery":
+            _take(select, "settings", settings)
+        _take(select, "settings_ast", settings)
     return rest
 
 
@@ -119,17 +126,18 @@ def with_user(tree: Any, user: str, functions: Mapping[str, str]) -> Any:
     Args:
         functions: function names in lower case, each with the function's full name.
     """
-    if isinstance(tree, Mapping):
-        named = {name: with_user(value, user, functions) for name, value in tree.items()}
-        if tree.get("type") == "SelectQuery" and isinstance(named.get("select"), Mapping):
-            columns = zip(tree["select"].get("children", []), named["select"].get("children", []), strict=True)
+
+    def change(node: Tree, named: dict[str, Any]) -> Tree:
+        if node.get("type") == "SelectQuery" and isinstance(named.get("select"), Mapping):
+            columns = zip(node["select"].get("children", []), named["select"].get("children", []), strict=True)
             children = [_under_its_name(old, new) for old, new in columns]
             named["select"] = {**named["select"], "children": children}
-        if _is_user(tree, functions):
-            alias = {"alias": tree["alias"]} if "alias" in tree else {}
+        if _is_user(node, functions):
+            alias = {"alias": node["alias"]} if "alias" in node else {}
             return {"type": "Literal", "value": {"field_type": "String", "value": user}, **alias}
         return named
-    return [with_user(value, user, functions) for value in tree] if isinstance(tree, list) else tree
+
+    return trees.rebuilt(tree, change)
 
 
 def with_source(tree: Any, table: tuple[str, str], source: Callable[[], Tree], database: str) -> Any:
@@ -140,17 +148,18 @@ def with_source(tree: Any, table: tuple[str, str], source: Callable[[], Tree], d
         source: returns the tree of the SELECT.
         database: the current database, for names without one.
     """
-    if isinstance(tree, Mapping):
-        replaced = {name: with_source(value, table, source, database) for name, value in tree.items()}
-        named = tree.get("database_and_table_name")
-        if tree.get("type") == "TableExpression" and isinstance(named, Mapping):
+
+    def change(node: Tree, replaced: dict[str, Any]) -> Tree:
+        named = node.get("database_and_table_name")
+        if node.get("type") == "TableExpression" and isinstance(named, Mapping):
             parts = [str(part) for part in named.get("name_parts") or [named.get("name", "")]]
             if tuple(parts if len(parts) > 1 else [database, *parts]) == table:
                 del replaced["database_and_table_name"]
                 alias = str(named.get("alias") or table[1])
                 replaced["subquery"] = {"type": "Subquery", "alias": alias, "children": [source()]}
         return replaced
-    return [with_source(value, table, source, database) for value in tree] if isinstance(tree, list) else tree
+
+    return trees.rebuilt(tree, change)
 
 
 def _under_its_name(old: Tree, new: Tree) -> Tree:

@@ -22,12 +22,17 @@ class ClientGone(Exception):
 
 
 class Reply:
-    """One HTTP reply; the request's body must have been read to its end."""
+    """One HTTP reply; the request's body must have been read to its end.
+
+    Attributes:
+        is_started: whether status and headers were sent, so that no other reply can be.
+    """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._send_now = send
         self._idle_seconds: float | None = None
         self._cut_off: asyncio.TimerHandle | None = None
+        self.is_started = False
         self._gone = asyncio.ensure_future(self._wait_until_gone(receive))
 
     @staticmethod
@@ -82,6 +87,7 @@ class Reply:
 
     async def start(self, headers: dict[str, str], status: int = 200) -> None:
         """Send status and headers."""
+        self.is_started = True
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 

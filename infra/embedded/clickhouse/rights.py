@@ -15,7 +15,7 @@ from infra.embedded.clickhouse.engine import Call, Engine, Reopened
 from infra.embedded.clickhouse.errors import ServerError
 from infra.embedded.clickhouse.named import NamedUsers, refuse_another_role
 from infra.embedded.clickhouse.sessions import Sessions
-from infra.embedded.clickhouse.statements import Statement
+from infra.embedded.clickhouse.statements import SHORT_BYTES, Statement
 
 # The name that the engine knows its one user by.
 _ENGINES_USER = "default: "
@@ -51,7 +51,10 @@ class Rights:
         """
         if not user.role:
             return call
-        refuse_another_role(statement)
+        if len(statement.sql) <= SHORT_BYTES:
+            refuse_another_role(statement)
+        else:
+            await asyncio.to_thread(refuse_another_role, statement)
         if self._users.is_stale:
             await self._renew(sessions)
         return dataclasses.replace(call, role=user.role)

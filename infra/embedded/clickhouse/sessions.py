@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ MOST_SESSIONS = 1000
 MOST_KEPT = 32
 _DEFAULT_SECONDS = 60
 _MOST_SECONDS = 3600
+# Python reads no number of thousands of digits.
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,9 @@ def named(query: Mapping[str, str]) -> Named | None:
     if not session_id:
         return None
     text = query.get("session_timeout") or str(_DEFAULT_SECONDS)
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_SECONDS:
-        raise refusal(INVALID_SESSION_TIMEOUT, f"Session timeout is {text!r}; allowed are 1 to {_MOST_SECONDS} seconds")
+    if not _SECONDS.fullmatch(text) or not 0 < int(text) <= _MOST_SECONDS:
+        allowed = f"allowed are 1 to {_MOST_SECONDS} seconds"
+        raise refusal(INVALID_SESSION_TIMEOUT, f"Session timeout is {text[:40]!r}; {allowed}")
     must_exist, ends = (query.get(name, "0") in ("1", "true") for name in ("session_check", "close_session"))
     return Named(session_id, float(text), must_exist, ends)
 
