@@ -24,8 +24,7 @@ DISCOVERED = 25
 # Source: https://developers.facebook.com/documentation/graph-api/batch-requests
 BATCH_SIZE = 50
 
-# As many modifiers as anybody writes: without a bound, each "insights" in a chain of them is tried to the chain's end.
-_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\)){0,8}\.metric\(([^()]*)\)")
+_INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
 _BRACKETS = re.compile(r"[(){}]")
 _OPENING = {")": "(", "}": "{"}
 # Texts of requests that are longer are no request of a poller, and are not kept.

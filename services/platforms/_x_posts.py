@@ -156,7 +156,8 @@ def parts(event: PlatformRaw) -> dict[str, dict[str, Any]]:
         if isinstance(key, str):
             media.setdefault(key, (place, part))
     # By the object itself, since it may be the newest version of several.
-    whole = {id(item): _with_media(item, media) for item in matched.values()}
+    distinct = {id(item): item for item in matched.values()}
+    whole = {at: _with_media(item, media) for at, item in distinct.items()}
     return {external_id: whole[id(item)] for external_id, item in matched.items()}
 
 

@@ -9,11 +9,9 @@ parts of all targets.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from statistics import median
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,13 +22,11 @@ from services.platforms import all_platforms, platform
 from services.platforms.abilities import AnswersApart
 from services.platforms.base import MappingError
 from services.platforms.json_reading import parsed_once
+from tests.support.proportion import MOST, growth
 from tests.unit.platforms import golden
 
 NAMES = sorted(all_platforms())
-# Twice is 2.0; the rest is the clock's.
-MOST = 2.6
 ENTRIES = 250
-ATTEMPTS = 12
 Path = tuple[str | int, ...]
 
 
@@ -137,29 +133,6 @@ def work(event: PlatformRaw) -> None:
             of.part(event, place)
 
 
-def seconds_of(do: Callable[[], object]) -> float:
-    began = time.process_time()
-    do()
-    return time.process_time() - began
-
-
-def growth(small: Callable[[], object], large: Callable[[], object]) -> float:
-    """How many times as long the larger work takes, by up to twelve rounds in turn.
-
-    The shortest time of the larger work is held against the usual one of the smaller: four times the work is seen all
-    the same, and a busy machine makes nothing of twice the work.
-    """
-    of_small, of_large = [], []
-    ratio = float("inf")
-    for attempt in range(ATTEMPTS):
-        of_small.append(seconds_of(small))
-        of_large.append(seconds_of(large))
-        ratio = min(of_large) / median(of_small)
-        if ratio <= MOST and attempt:
-            break
-    return ratio
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_twice_the_answer_takes_at_most_twice_the_time(name: str) -> None:
     found = {}
@@ -187,10 +160,6 @@ def _answer(name: str, endpoint: str, request: dict[str, str], body: Any, ids: l
 
 def _nested(count: int) -> PlatformRaw:
     return _answer("facebook", "/v25.0/1", {"fields": "a(" * 8 * count + ")" * 8 * count}, {"id": "1"}, ["1"])
-
-
-def _chained(count: int) -> PlatformRaw:
-    return _answer("instagram", "/v25.0/1", {"fields": "insights." + "insights()." * 8 * count}, {"id": "1"}, ["1"])
 
 
 def _asked_of_many(count: int) -> PlatformRaw:
@@ -241,7 +210,6 @@ def _long_entity(count: int) -> PlatformRaw:
     "grown",
     [
         _nested,
-        _chained,
         _asked_of_many,
         _asked_of_videos,
         _refused_fields,
