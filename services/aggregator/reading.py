@@ -239,7 +239,9 @@ def _check_repeated(event: PlatformRaw) -> None:
         most = max(Counter([target.external_id for target in targets]).values())
         if most > SAME_ID_MAX:
             raise InvalidEvent(
-                "repeated_target", f"{most} targets have one external_id; at most {SAME_ID_MAX} have", event.workspace_id
+                "repeated_target",
+                f"{most} targets have one external_id; at most {SAME_ID_MAX} have",
+                event.workspace_id,
             )
 
 
