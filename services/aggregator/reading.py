@@ -13,6 +13,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
@@ -33,6 +34,7 @@ FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 # The year 2000. ClickHouse's DateTime64 begins in 1900, but no platform answered before social networks existed.
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TARGET_ID, _EXTERNAL_ID = attrgetter("target_id"), attrgetter("external_id")
 _ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
 # No platform has a longer name; ClickHouse keeps each name once in a block.
@@ -233,10 +235,10 @@ def _check_repeated(event: PlatformRaw) -> None:
         InvalidEvent: `repeated_target`.
     """
     targets = event.targets
-    if len({target.target_id for target in targets}) < len(targets):
+    if len(set(map(_TARGET_ID, targets))) < len(targets):
         raise InvalidEvent("repeated_target", "an event names each target once", event.workspace_id)
     if len(targets) > SAME_ID_MAX:
-        most = max(Counter([target.external_id for target in targets]).values())
+        most = max(Counter(map(_EXTERNAL_ID, targets)).values())
         if most > SAME_ID_MAX:
             raise InvalidEvent(
                 "repeated_target",

@@ -253,14 +253,18 @@ def reading(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
             key = part.get("media_key")
             if isinstance(key, str):
                 media[key] = part
-    found: dict[str, json_reading.Figures] = {}
-    # By the object itself, since it may be the newest version of several.
-    read: dict[int, tuple[int, metrics.Values]] = {}
+    readings: list[base.PostReading] = []
+    # The newest version of several posts is read once.
+    of_newest: dict[int, tuple[int, metrics.Values]] = {}
     for external_id, item in matched.items():
-        if id(item) not in read:
-            read[id(item)] = figures(item, media)
-        spoken, values = read[id(item)]
+        if item["id"] == external_id:
+            spoken, values = figures(item, media)
+        elif id(item) in of_newest:
+            spoken, values = of_newest[id(item)]
+        else:
+            spoken, values = of_newest[id(item)] = figures(item, media)
         if spoken:
-            found[external_id] = (spoken, 0, values)
+            for index in wanted[external_id]:
+                readings.append(base.PostReading(index, spoken, 0, values))
     gone = _gone(answer, wanted, matched) if "errors" in answer else []
-    return base.Reading(json_reading.readings(found, wanted), (), gone)
+    return base.Reading(readings, (), gone)

@@ -138,7 +138,8 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
     if not listed:
         return spoken, 0
     ranged = 0
-    unanswered = set(asked.intersection(_INSIGHTS))
+    # Of a request with more names than there are, the known ones alone: each of its nodes would copy them all.
+    unanswered = set(asked if len(asked) <= len(_INSIGHTS) else asked.intersection(_INSIGHTS))
     for insight in listed:
         name = insight.get("name")
         position = _INSIGHTS.get(name) if isinstance(name, str) else None
@@ -153,7 +154,9 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
         spoken |= bit
         ranged = ranged & ~bit if insight.get("period", "lifetime") == "lifetime" else ranged | bit
     for name in unanswered:
-        spoken |= 1 << _INSIGHTS[name]
+        position = _INSIGHTS.get(name)
+        if position is not None:
+            spoken |= 1 << position
     return spoken, ranged
 
 
