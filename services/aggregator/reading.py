@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
@@ -21,7 +23,7 @@ from schemas.raw_decoder import REQUEST_MAX, TARGETS_MAX
 from schemas.writers import SchemasAway
 from services.aggregator.errors import InvalidEvent
 from services.platforms import all_platforms
-from services.platforms.base import NOTHING, MappingError, Reading
+from services.platforms.base import NOTHING, SAME_ID_MAX, MappingError, Reading
 from services.runtime.binary_secrets import blank_unreadable
 from services.runtime.record_bounds import TOO_MANY_HEADERS, held_bytes
 from services.runtime.redaction import MASK, blank_request, blank_secret_bytes, blank_secrets, has_mark, is_secret_name
@@ -34,6 +36,7 @@ FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 # The year 2000. ClickHouse's DateTime64 begins in 1900, but no platform answered before social networks existed.
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TARGET_ID, _EXTERNAL_ID = attrgetter("target_id"), attrgetter("external_id")
 _ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
 # No platform has a longer name; ClickHouse keeps each name once in a block.
@@ -44,6 +47,12 @@ _EXTERNAL_ID_MAX_CHARS = 8 * 1024
 _STATUS_MAX = 2**31 - 1
 # The end of 2299, where DateTime64 with milliseconds ends; a platform may name any date as a period's end.
 _PERIOD_MAX = 10_413_791_999_000
+# Three years of days; a longer range is asked for in parts.
+_PERIODS_MAX = 1_100
+_DAY_MILLIS = 86_400_000
+# How long after its answer a period may end (ms). The day in progress ends within 38 hours: zones are up to 14 hours
+# ahead of UTC, and some platforms name days without their zone. A window in progress may be a calendar month.
+_AHEAD_MAX = {"day": 3 * _DAY_MILLIS, "window": 32 * _DAY_MILLIS}
 _DETAIL_MAX_CHARS = 2_000
 _ORIGIN_KEY_MAX_BYTES = 1_024
 # The most bytes of payload and headers in a dead letter, which is a message itself; the rest is for its other fields
@@ -161,7 +170,7 @@ def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:
     """The figures of an event; or no figures, and the reason why the event can't be mapped. Never raises."""
     try:
         reading = map_event(event)
-        _check_periods(reading)
+        _check_periods(event, reading)
         return reading, None
     except MappingError as error:
         return NOTHING, InvalidEvent(error.reason, blank_secrets(error.detail[:_DETAIL_MAX_CHARS]), event.workspace_id)
@@ -209,6 +218,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
             raise InvalidEvent("bad_id", "target_id and post_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
         if len(external_id) > _EXTERNAL_ID_MAX_CHARS:
             raise InvalidEvent("bad_id", f"external_id has more than {_EXTERNAL_ID_MAX_CHARS} characters", workspace_id)
+    _check_repeated(event)
     if not -_STATUS_MAX <= event.http_status <= _STATUS_MAX:
         raise InvalidEvent("bad_status", "http_status is no HTTP status", workspace_id)
     if len(event.platform) > _PLATFORM_MAX_CHARS:
@@ -232,12 +242,47 @@ def _is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _check_periods(reading: Reading) -> None:
-    """Refuse periods whose dates do not fit into the columns; figures were bounded when they were read."""
+def _check_repeated(event: PlatformRaw) -> None:
+    """Refuse an event that names one target twice, or one id of the platform for more targets than a post can have.
+
+    Raises:
+        InvalidEvent: `repeated_target`.
+    """
+    targets = event.targets
+    if len(set(map(_TARGET_ID, targets))) < len(targets):
+        raise InvalidEvent("repeated_target", "an event names each target once", event.workspace_id)
+    if len(targets) > SAME_ID_MAX:
+        most = max(Counter(map(_EXTERNAL_ID, targets)).values())
+        if most > SAME_ID_MAX:
+            raise InvalidEvent(
+                "repeated_target",
+                f"{most} targets have one external_id; at most {SAME_ID_MAX} have",
+                event.workspace_id,
+            )
+
+
+def _check_periods(event: PlatformRaw, reading: Reading) -> None:
+    """Refuse more periods than a call asks for, and periods that end long after the answer or fit into no column.
+
+    Windows are made anew of all periods that a channel holds, and a period is held until it has ended for a while.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    if len(reading.channels) > _PERIODS_MAX:
+        raise MappingError(
+            "unexpected_shape",
+            f"{len(reading.channels)} periods in one answer; a range of more than {_PERIODS_MAX} is asked for in parts",
+        )
     for of_channel in reading.channels:
         for instant in (of_channel.period_start, of_channel.period_end):
             if instant is not None and not 0 <= instant <= _PERIOD_MAX:
                 raise MappingError("unexpected_shape", "a period begins or ends outside of the years 1970-2299")
+        ahead = 0 if of_channel.period_end is None else of_channel.period_end - event.captured_at
+        if ahead > 0 and ahead > _AHEAD_MAX.get(of_channel.period, _AHEAD_MAX["window"]):
+            raise MappingError(
+                "unexpected_shape", f"a {of_channel.period} ends {ahead // _DAY_MILLIS} days after the answer"
+            )
 
 
 def clean_event(event: PlatformRaw) -> PlatformRaw:

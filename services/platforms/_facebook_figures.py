@@ -125,7 +125,7 @@ def _read_insights(
     for name, insight in named:
         if name in _BY_ACTION and insight.get("period", "lifetime") == "lifetime":
             spoken |= _read_actions(_held(insight, name)[1], name, values)
-    for name in (asked - {name for name, _ in named}) & _INSIGHTS.keys():
+    for name in asked.intersection(_INSIGHTS).difference([name for name, _ in named]):
         spoken |= 1 << _INSIGHTS[name]
     return spoken, ranged
 

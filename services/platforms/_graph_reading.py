@@ -20,11 +20,15 @@ INSIGHT_EDGES = ("insights", "video_insights")
 # Of an account's newest posts, as many as are asked for at once.
 DISCOVERED = 25
 
+# Most requests of one batch.
+# Source: https://developers.facebook.com/documentation/graph-api/batch-requests
+BATCH_SIZE = 50
+
 _INSIGHT_NAMES = re.compile(r"insights(?:\.\w+\([^()]*\))*\.metric\(([^()]*)\)")
-_BRACKETS = re.compile(r"([(){}])")
+_BRACKETS = re.compile(r"[(){}]")
 _OPENING = {")": "(", "}": "{"}
-# Longer texts are strangers', who may send megabytes: these are not remembered.
-_REMEMBERED_CHARS = 4_096
+# Texts of requests that are longer are no request of a poller, and are not kept.
+_KEPT_CHARS = 4096
 
 
 class Asked(NamedTuple):
@@ -41,20 +45,14 @@ Figures = Callable[[dict[str, Any], Asked], tuple[int, int, list[int | None]]]
 
 def split(names: str) -> frozenset[str]:
     """The names of a text that separates them by commas."""
-    return _split(names) if len(names) <= _REMEMBERED_CHARS else _split.__wrapped__(names)
-
-
-@lru_cache(maxsize=1024)
-def _split(names: str) -> frozenset[str]:
     return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
 def asked(fields: str) -> Asked:
     """What a `fields` parameter asks for; nested fields are not the node's own."""
-    return _asked(fields) if len(fields) <= _REMEMBERED_CHARS else _asked.__wrapped__(fields)
+    return _kept_asked(fields) if len(fields) <= _KEPT_CHARS else _asked(fields)
 
 
-@lru_cache(maxsize=1024)
 def _asked(fields: str) -> Asked:
     names = _INSIGHT_NAMES.search(fields)
     return Asked(
@@ -63,30 +61,32 @@ def _asked(fields: str) -> Asked:
     )
 
 
-def _without_brackets(text: str) -> str:
-    """A text without whatever stands in brackets, and without these; brackets that have no partner stay.
+_kept_asked = lru_cache(maxsize=1024)(_asked)
+_kept_split = lru_cache(maxsize=1024)(split)
 
-    Reads the text once: a stranger's event may have megabytes of nested brackets.
-    """
-    kept: list[str] = []
-    opened: list[int] = []
-    for piece in _BRACKETS.split(text):
-        if piece in ("(", "{"):
-            opened.append(len(kept))
-        elif piece in _OPENING:
-            if opened and kept[opened[-1]] == _OPENING[piece]:
-                del kept[opened.pop() :]
-                continue
-            # Nothing pairs across a bracket that has no partner.
-            opened.clear()
-        kept.append(piece)
-    return "".join(kept)
+
+def _without_brackets(fields: str) -> str:
+    """A text without what stands in brackets; brackets without their partner stay."""
+    left: list[str] = []
+    opened: list[tuple[str, int]] = []
+    at = 0
+    for bracket in _BRACKETS.finditer(fields):
+        left.append(fields[at : bracket.start()])
+        at = bracket.end()
+        if opened and opened[-1][0] == _OPENING.get(bracket[0]):
+            del left[opened.pop()[1] :]
+        else:
+            # A closing bracket without a partner parts what stands before it from what comes after.
+            opened.append((bracket[0], len(left)))
+            left.append(bracket[0])
+    return "".join([*left, fields[at:]])
 
 
 def asked_of(edge: str, parameters: Mapping[str, str]) -> Asked:
     """What a request asked for at an edge of a node (`insights`), or at the node itself (empty)."""
     if edge in INSIGHT_EDGES:
-        return Asked(frozenset(), split(parameters.get("metric", "")))
+        names = parameters.get("metric", "")
+        return Asked(frozenset(), _kept_split(names) if len(names) <= _KEPT_CHARS else split(names))
     return asked(parameters.get("fields", ""))
 
 
@@ -108,17 +108,22 @@ def parts(event: PlatformRaw) -> Iterator[Part]:
     """The elements of a batch's answer, each by its request, else by the id in it.
 
     Raises:
-        MappingError: `body_not_json` or `unexpected_shape`.
+        MappingError: `body_not_json` or `unexpected_shape`; also where more elements are about one node than a batch
+            has requests.
     """
     elements = json_reading.json_value(event.body)
     if not isinstance(elements, list):
         raise base.MappingError("unexpected_shape", f"a batch's answer is a JSON {type(elements).__name__}")
     requests = _requests(event)
+    seen: dict[str, int] = {}
     for index, element in enumerate(elements):
         url = requests[index].get("relative_url") if index < len(requests) else None
         path_text, _, query_text = url.partition("?") if isinstance(url, str) else ("", "", "")
         path = http_reading.path_segments("/" + path_text.lstrip("/"))
         external_id = unquote(path[0]) if path else _own_id(element)
+        seen[external_id] = seen.get(external_id, 0) + 1
+        if seen[external_id] > BATCH_SIZE and external_id:
+            raise base.MappingError("unexpected_shape", f"more than {BATCH_SIZE} elements of a batch are about one id")
         yield Part(external_id, "/".join(path[1:]), dict(parse_qsl(query_text)), element)
 
 
@@ -170,24 +175,24 @@ def batch_reading(event: PlatformRaw, figures: Figures) -> base.Reading:
         MappingError: `body_not_json`, `unexpected_shape` or `bad_count`.
     """
     wanted = json_reading.positions(event)
-    found: dict[int, base.PostReading] = {}
-    gone: dict[int, None] = {}
+    found: dict[str, json_reading.Figures] = {}
+    gone: dict[str, None] = {}
     for part in parts(event):
-        node, indexes = answered(part), wanted.get(part.external_id, ())
+        node, external_id = answered(part), part.external_id
         if node is None:
-            gone.update(dict.fromkeys(indexes))
+            gone[external_id] = None
             continue
         spoken, ranged, values = figures(node, asked_of(part.edge, part.parameters))
-        for index in indexes if spoken else ():
-            held = found.get(index)
-            if held is not None:
-                merged = tuple(
-                    value if spoken >> position & 1 else held.values[position] for position, value in enumerate(values)
-                )
-                found[index] = base.PostReading(index, held.spoken | spoken, held.ranged & ~spoken | ranged, merged)
-            else:
-                found[index] = base.PostReading(index, spoken, ranged, tuple(values))
-    return base.Reading(list(found.values()), (), [index for index in gone if index not in found])
+        if not spoken or external_id not in wanted:
+            continue
+        if external_id in found:
+            held_spoken, held_ranged, held = found[external_id]
+            merged = [value if spoken >> position & 1 else held[position] for position, value in enumerate(values)]
+            found[external_id] = (held_spoken | spoken, held_ranged & ~spoken | ranged, tuple(merged))
+        else:
+            found[external_id] = (spoken, ranged, tuple(values))
+    left = [index for external_id in gone if external_id not in found for index in wanted.get(external_id, ())]
+    return base.Reading(json_reading.readings(found, wanted), (), left)
 
 
 def nodes_reading(event: PlatformRaw, nodes: Mapping[str, Any], wanted: Asked, figures: Figures) -> base.Reading:
@@ -196,8 +201,9 @@ def nodes_reading(event: PlatformRaw, nodes: Mapping[str, Any], wanted: Asked, f
     Raises:
         MappingError: `unexpected_shape` or `bad_count`.
     """
-    readings: list[base.PostReading] = []
-    for external_id, indexes in json_reading.positions(event).items():
+    found: dict[str, json_reading.Figures] = {}
+    positions = json_reading.positions(event)
+    for external_id in positions:
         if external_id not in nodes:
             continue
         node = nodes[external_id]
@@ -205,19 +211,26 @@ def nodes_reading(event: PlatformRaw, nodes: Mapping[str, Any], wanted: Asked, f
             raise base.MappingError("unexpected_shape", f"a node is a JSON {type(node).__name__}, expected an object")
         spoken, ranged, values = figures(node, wanted)
         if spoken:
-            whole = tuple(values)
-            readings.extend(base.PostReading(index, spoken, ranged, whole) for index in indexes)
-    return base.Reading(readings)
+            found[external_id] = (spoken, ranged, tuple(values))
+    return base.Reading(json_reading.readings(found, positions))
 
 
-def batch_part(event: PlatformRaw, external_id: str) -> dict[str, Any]:
-    """What a batch's answer says of one node, its elements put together.
+def batch_nodes(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    """What a batch's answer holds of each node, the node's elements put together.
+
+    Nodes of which an element can't be read are left out.
 
     Raises:
-        MappingError: as `batch_reading`.
+        MappingError: as `parts`.
     """
-    nodes = [answered(part) for part in parts(event) if part.external_id == external_id]
-    return {key: value for node in nodes if node for key, value in node.items()}
+    found: dict[str, dict[str, Any]] = {}
+    unreadable: set[str] = set()
+    for part in parts(event):
+        try:
+            found.setdefault(part.external_id, {}).update(answered(part) or {})
+        except base.MappingError:
+            unreadable.add(part.external_id)
+    return {external_id: node for external_id, node in found.items() if external_id not in unreadable}
 
 
 def verdicts(event: PlatformRaw) -> dict[int, base.Verdict]:
@@ -225,7 +238,7 @@ def verdicts(event: PlatformRaw) -> dict[int, base.Verdict]:
 
     Of several parts about one target the best counts: it has been answered then.
     """
-    found: dict[int, base.Verdict] = {}
+    found: dict[str, base.Verdict] = {}
     wanted = json_reading.positions(event)
     try:
         told = [(part.external_id, _graph.verdict_of_part(part.element)) for part in parts(event)]
@@ -238,10 +251,9 @@ def verdicts(event: PlatformRaw) -> dict[int, base.Verdict]:
             if external_id in wanted and isinstance(node, dict) and isinstance(node.get("error"), dict)
         ]
     for external_id, verdict in told:
-        for index in wanted.get(external_id, ()):
-            if found.get(index) is None or verdict.outcome is base.Outcome.OK:
-                found[index] = verdict
-    return found
+        if external_id in wanted and (external_id not in found or verdict.outcome is base.Outcome.OK):
+            found[external_id] = verdict
+    return {index: verdict for external_id, verdict in found.items() for index in wanted[external_id]}
 
 
 def discovered(event: PlatformRaw, edge: str, post_of: _lists.PostOf) -> abilities.Listed:

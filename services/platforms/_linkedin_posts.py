@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from schemas import metrics
 from schemas.events import PlatformRaw
-from services.platforms import _lists, abilities, base, json_reading, report_days
-from services.platforms._linkedin_channel import UNIQUE, elements_of, metric_type
+from services.platforms import _lists, abilities, base, http_reading, json_reading, report_days
+from services.platforms._linkedin_channel import SHARE_STATISTICS, UNIQUE, elements_of, metric_type
 from services.platforms._linkedin_urns import POST_URN, named_urn, wanted
 
 _STATISTICS: json_reading.FieldMap = (
@@ -65,14 +65,21 @@ def posted(post: dict[str, Any]) -> abilities.Discovered | str | None:
     )  # fmt: skip
 
 
+def path_of(event: PlatformRaw) -> tuple[str, ...]:
+    """The path that was asked, without the API's name before it."""
+    path = http_reading.path_segments(event.endpoint)
+    return path[1:] if path[:1] == ("rest",) else path
+
+
 def shares(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
     """One element a post, or a post and day; posts without activity are left out."""
     places = wanted(event)
-    readings: dict[int, base.PostReading] = {}
+    found: dict[str, json_reading.Figures] = {}
     for element in elements_of(answer):
         urn = element.get("share", element.get("ugcPost"))
-        indexes = places.get(urn, ()) if isinstance(urn, str) else ()
-        figures = json_reading.block(element.get("totalShareStatistics"), "totalShareStatistics") if indexes else None
+        if not isinstance(urn, str) or urn not in places:
+            continue
+        figures = json_reading.block(element.get("totalShareStatistics"), "totalShareStatistics")
         if figures is None:
             continue
         values: list[int | None] = list(metrics.NO_POST_VALUES)
@@ -81,9 +88,8 @@ def shares(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         if UNIQUE in figures or not is_ranged:
             values[metrics.REACH] = json_reading.count(figures.get(UNIQUE), UNIQUE)
             spoken |= json_reading.bits(metrics.REACH)
-        for index in indexes:
-            readings[index] = base.PostReading(index, spoken, spoken if is_ranged else 0, tuple(values))
-    return base.Reading(list(readings.values()))
+        found[urn] = (spoken, spoken if is_ranged else 0, tuple(values))
+    return base.Reading(json_reading.readings(found, places))
 
 
 def single(event: PlatformRaw, resource: str, answer: dict[str, Any]) -> base.Reading:
@@ -128,11 +134,10 @@ def metadata_of(path: tuple[str, ...], answer: dict[str, Any]) -> dict[str, Any]
 
 def metadata(event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
     """Reactions and comments of several posts or of one, and which of them are gone by their own errors."""
-    readings: list[base.PostReading] = []
+    figures: dict[str, json_reading.Figures] = {}
     places = wanted(event)
     for urn, part in metadata_of(path, answer).items():
-        indexes = places.get(urn, ())
-        found = json_reading.block(part, "a result") if indexes else None
+        found = json_reading.block(part, "a result") if urn in places else None
         if found is None:
             continue
         values: list[int | None] = list(metrics.NO_POST_VALUES)
@@ -151,13 +156,34 @@ def metadata(event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) 
             values[metrics.COMMENTS] = json_reading.count(comments.get("count"), "commentSummary.count")
             spoken |= json_reading.bits(metrics.COMMENTS)
         if spoken:
-            readings.extend(base.PostReading(index, spoken, 0, tuple(values)) for index in indexes)
+            figures[urn] = (spoken, 0, tuple(values))
     errors = answer.get("errors")
-    gone = [
-        index
+    # A urn may be written in several ways.
+    gone = dict.fromkeys(
+        unquote(urn)
         for urn, error in (errors.items() if isinstance(errors, dict) and len(path) == 1 else ())
         if isinstance(error, dict) and error.get("status") == 404
-        for index in places.get(unquote(urn), ())
-    ]
-    answered = {reading.position for reading in readings}
-    return base.Reading(readings, (), [index for index in gone if index not in answered])
+    )
+    return base.Reading(
+        json_reading.readings(figures, places),
+        (),
+        [index for urn in gone if urn not in figures for index in places.get(urn, ())],
+    )
+
+
+def parts(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    """What an answer holds of each post, by its urn: social metadata, or its first element.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    answer, path = json_reading.try_json_object(event.body), path_of(event)
+    if path[:1] == ("socialMetadata",):
+        return {urn: part for urn, part in metadata_of(path, answer).items() if isinstance(part, dict)}
+    found: dict[str, dict[str, Any]] = {}
+    entity = named_urn(event.request.get("entity")) if path[:1] != (SHARE_STATISTICS,) else None
+    for element in elements_of(answer):
+        for urn in (element.get("share"), element.get("ugcPost"), entity):
+            if isinstance(urn, str):
+                found.setdefault(urn, element)
+    return found

@@ -6,7 +6,7 @@ Documentation: https://docs.x.com/x-api/fundamentals/metrics, .../edit-posts, ..
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas import metrics
@@ -26,6 +26,8 @@ _PUBLIC_BITS = json_reading.bits(
 _PRIVATE = (("url_link_clicks", metrics.CLICKS), ("user_profile_clicks", metrics.PROFILE_CLICKS))
 _PRIVATE_BITS = json_reading.bits(metrics.CLICKS, metrics.PROFILE_CLICKS)
 _VIDEO_BITS = json_reading.bits(metrics.VIDEO_VIEWS)
+# X has four groups of fields that may be refused.
+_MOST_FIELDS = 16
 _GONE_TYPES = ("resource-not-found", "not-authorized-for-resource")
 
 
@@ -105,35 +107,67 @@ def versions(item: dict[str, Any]) -> Iterator[str]:
                     yield version
 
 
-def match(event: PlatformRaw, posts: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """The post object of each target: by its own id, else the newest version of the post that it is a version of."""
-    wanted = json_reading.positions(event)
-    matched: dict[int, dict[str, Any]] = {}
+def match(posts: Sequence[dict[str, Any]], wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The post object of each id that is wanted: its own, else the newest version of the post that has such a version.
+
+    Args:
+        wanted: a set, or a mapping by external ids.
+    """
+    matched: dict[str, dict[str, Any]] = {}
     for item in posts:
-        for index in wanted.get(_id_of(item), ()):
-            matched.setdefault(index, item)
-    if len(matched) < len(event.targets):
+        external_id = _id_of(item)
+        if external_id in wanted:
+            matched.setdefault(external_id, item)
+    if len(matched) < len(wanted):
         for item in posts:
             for version in versions(item):
-                for index in wanted.get(version, ()):
-                    matched.setdefault(index, item)
+                if version in wanted:
+                    matched.setdefault(version, item)
     return matched
 
 
-def gone(event: PlatformRaw, answer: dict[str, Any], matched: Mapping[int, Any]) -> list[int]:
+def _gone(answer: dict[str, Any], wanted: Mapping[str, list[int]], matched: Mapping[str, dict[str, Any]]) -> list[int]:
     """Targets that the answer names as deleted, private or suspended."""
-    if "errors" not in answer:
-        return []
-    wanted = json_reading.positions(event)
-    found: dict[int, None] = {}
+    found: dict[str, None] = {}
     for error in _x_errors.errors_of(answer):
         if error.get("section") == "includes" or _x_errors.type_of(error) not in _GONE_TYPES:
             continue
         named = _x_errors.resource_of(error)
-        for index in wanted.get(named, ()) if named is not None else ():
-            if index not in matched:
-                found[index] = None
-    return list(found)
+        if named is not None and named in wanted and named not in matched:
+            found[named] = None
+    return [index for external_id in found for index in wanted[external_id]]
+
+
+def parts(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    """The post object of each external id among the targets, with its media under `media` where the answer has media.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    answer = json_reading.try_json_object(event.body)
+    matched = match(items(answer), json_reading.positions(event))
+    includes = answer.get("includes")
+    listed = includes.get("media") if isinstance(includes, dict) else None
+    if not isinstance(listed, list):
+        return matched
+    media: dict[str, tuple[int, dict[str, Any]]] = {}
+    for place, part in enumerate(listed):
+        key = part.get("media_key") if isinstance(part, dict) else None
+        if isinstance(key, str):
+            media.setdefault(key, (place, part))
+    # By the object itself, since it may be the newest version of several.
+    distinct = {id(item): item for item in matched.values()}
+    whole = {at: _with_media(item, media) for at, item in distinct.items()}
+    return {external_id: whole[id(item)] for external_id, item in matched.items()}
+
+
+def _with_media(item: dict[str, Any], media: Mapping[str, tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """A post with its own media in the order of the answer; as it is where it names none."""
+    attachments = item.get("attachments")
+    if not isinstance(attachments, dict) or not isinstance(attachments.get("media_keys"), list):
+        return item
+    own = dict(media[key] for key in media_keys(item) if key in media)
+    return {**item, "media": [own[place] for place in sorted(own)]}
 
 
 def media_keys(item: dict[str, Any]) -> list[Any]:
@@ -175,30 +209,43 @@ def verdicts(event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mappin
     """
     answer = json_reading.try_json_object(event.body)
     errors = [error for error in _x_errors.errors_of(answer) if error.get("section") != "includes"]
+    wanted = json_reading.positions(event)
     try:
-        matched = match(event, items(answer)) if errors else {}
+        matched = match(items(answer), wanted) if errors else {}
     except base.MappingError:
         return {}
-    told: dict[int, list[dict[str, Any]]] = {}
-    wanted = json_reading.positions(event)
-    for error in errors:
+    told: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    # A field that is refused of no post in particular is refused of all.
+    of_all: dict[str | None, tuple[int, dict[str, Any]]] = {}
+    for place, error in enumerate(errors):
         named = _x_errors.resource_of(error)
         if named is not None:
-            indexes = wanted.get(named, [])
-        else:
-            # A field that is refused of no post in particular is refused of all.
-            indexes = [] if matched or not _x_errors.is_of_field(error) else list(range(len(event.targets)))
-        for index in indexes:
-            if index not in matched:
-                told.setdefault(index, []).append(error)
-    found = {index: _x_errors.verdict_of_errors(own, 200, headers, now) for index, own in told.items()}
+            if named in wanted and named not in matched:
+                told.setdefault(named, []).append((place, error))
+        elif not matched and _x_errors.is_of_field(error) and len(of_all) < _MOST_FIELDS:
+            field = error.get("field")
+            of_all.setdefault(field if isinstance(field, str) else None, (place, error))
+    verdict_of_all = _verdict_of(of_all.values(), headers, now) if of_all else None
+    found: dict[int, base.Verdict] = {}
+    for external_id, indexes in wanted.items():
+        own = told.get(external_id)
+        verdict = _verdict_of([*own, *of_all.values()], headers, now) if own else verdict_of_all
+        if verdict is not None and external_id not in matched:
+            found.update(dict.fromkeys(indexes, verdict))
     others = {index: one for index, one in found.items() if one.outcome is not base.Outcome.TARGET_GONE}
     return others if matched or not others else found
 
 
+def _verdict_of(placed: Iterable[tuple[int, dict[str, Any]]], headers: Mapping[str, str], now: int) -> base.Verdict:
+    """What errors mean together, in the order of their places; `now` in ms."""
+    errors = [error for _, error in sorted(placed, key=lambda one: one[0])]
+    return _x_errors.verdict_of_errors(errors, 200, headers, now)
+
+
 def reading(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
     """The figures of each target's post, and which targets are gone."""
-    matched = match(event, items(answer))
+    wanted = json_reading.positions(event)
+    matched = match(items(answer), wanted)
     includes = answer.get("includes")
     media: dict[str, dict[str, Any]] = {}
     if isinstance(includes, dict) and "media" in includes:
@@ -206,9 +253,18 @@ def reading(event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
             key = part.get("media_key")
             if isinstance(key, str):
                 media[key] = part
-    readings = []
-    for index, item in matched.items():
-        spoken, values = figures(item, media)
+    readings: list[base.PostReading] = []
+    # The newest version of several posts is read once.
+    of_newest: dict[int, tuple[int, metrics.Values]] = {}
+    for external_id, item in matched.items():
+        if item["id"] == external_id:
+            spoken, values = figures(item, media)
+        elif id(item) in of_newest:
+            spoken, values = of_newest[id(item)]
+        else:
+            spoken, values = of_newest[id(item)] = figures(item, media)
         if spoken:
-            readings.append(base.PostReading(index, spoken, 0, values))
-    return base.Reading(readings, (), gone(event, answer, matched))
+            for index in wanted[external_id]:
+                readings.append(base.PostReading(index, spoken, 0, values))
+    gone = _gone(answer, wanted, matched) if "errors" in answer else []
+    return base.Reading(readings, (), gone)

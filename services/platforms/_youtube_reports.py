@@ -16,7 +16,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
@@ -84,8 +84,7 @@ def post_calls(channel: base.Channel, targets: Sequence[base.Target], now: int) 
     ages = [(target, target.published_at) for target in targets if target.published_at is not None]
     old = [target for target, at in ages if now - at >= LATE_DAYS * _DAY_MS and is_due(channel, at, now)]
     calls = []
-    for start in range(0, len(old), BATCH_SIZE):
-        part = tuple(old[start : start + BATCH_SIZE])
+    for part in _batches(old):
         ids = ",".join(dict.fromkeys(target.external_id for target in part))
         query = (
             ("ids", f"channel=={channel.external_id}"),
@@ -97,6 +96,18 @@ def post_calls(channel: base.Channel, targets: Sequence[base.Target], now: int) 
         )
         calls.append(_call(RawKind.POST_METRICS, query, "posts/report", part))
     return calls
+
+
+def _batches(targets: Sequence[base.Target]) -> Iterator[tuple[base.Target, ...]]:
+    """Batches of 500 targets, of which no more have one video than an event may name."""
+    seen: dict[str, int] = {}
+    rounds: dict[int, list[base.Target]] = {}
+    for target in targets:
+        before = seen[target.external_id] = seen.get(target.external_id, -1) + 1
+        rounds.setdefault(before // base.SAME_ID_MAX, []).append(target)
+    for of_round in rounds.values():
+        for start in range(0, len(of_round), BATCH_SIZE):
+            yield tuple(of_round[start : start + BATCH_SIZE])
 
 
 def channel_call(channel: base.Channel, now: int) -> base.Call:
@@ -180,16 +191,14 @@ def posts(event: PlatformRaw, report: Report) -> base.Reading:
     else:
         raise base.MappingError("unexpected_shape", f"a report of posts is split by {report.dimensions}")
     whole = _OWN_BITS if _covers_a_life(event) else 0
-    readings: dict[int, base.PostReading] = {}
+    found: dict[str, json_reading.Figures] = {}
     for external_id, row in named:
-        indexes = wanted.get(external_id, ()) if isinstance(external_id, str) else ()
-        if not indexes:
+        if not isinstance(external_id, str) or external_id not in wanted:
             continue
         spoken, values = report.figures(row, _POST_COLUMNS, metrics.NO_POST_VALUES)
         if spoken:
-            for index in indexes:
-                readings.setdefault(index, base.PostReading(index, spoken, spoken & ~whole, values))
-    return base.Reading(list(readings.values()))
+            found.setdefault(external_id, (spoken, spoken & ~whole, values))
+    return base.Reading(json_reading.readings(found, wanted))
 
 
 def periods(event: PlatformRaw, report: Report) -> tuple[base.ChannelReading, ...]:

@@ -18,6 +18,9 @@ import orjson
 from schemas.events import PlatformRaw
 from schemas.metrics import Values
 
+# The most targets of one event that may have one external id: one post on so many channels of a workspace.
+SAME_ID_MAX = 100
+
 
 class MappingError(ValueError):
     """A successful answer that can't be read as its platform's; the event goes to the dead letters.

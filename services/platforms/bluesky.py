@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -136,20 +136,21 @@ def _by_handle(post: dict[str, Any], uri: str) -> str | None:
     return f"at://{handle}/{path}" if isinstance(handle, str) and path else None
 
 
-def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """The post view of each target; of a repeated one, the first."""
-    wanted = json_reading.positions(event)
-    matched: dict[int, dict[str, Any]] = {}
+def _match(answer: dict[str, Any], wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The post view of each external id that is wanted; of a repeated one, the first."""
+    matched: dict[str, dict[str, Any]] = {}
     for post in json_reading.objects(answer.get("posts"), "posts"):
         uri = post.get("uri")
         if not isinstance(uri, str):
             raise base.MappingError("unexpected_shape", "a post has no text `uri`")
-        indexes = wanted.get(uri)
-        if indexes is None:
-            indexes = wanted.get(_by_handle(post, uri) or "", [])
-        for index in indexes:
-            matched.setdefault(index, post)
+        named = uri if uri in wanted else _by_handle(post, uri) or ""
+        if named in wanted:
+            matched.setdefault(named, post)
     return matched
+
+
+def _by_id(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    return _match(json_reading.try_json_object(event.body), json_reading.positions(event))
 
 
 def _authority(uri: str) -> str | None:
@@ -423,9 +424,10 @@ class Bluesky:
         return self._profile(event, json_reading.objects(answer.get("profiles"), "profiles") if several else [answer])
 
     def _posts(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
-        matched = _match(event, answer)
-        readings = []
-        for index, post in matched.items():
+        wanted = json_reading.positions(event)
+        matched = _match(answer, wanted)
+        found: dict[str, json_reading.Figures] = {}
+        for external_id, post in matched.items():
             if _POST_KEYS.isdisjoint(post):
                 continue
             values: list[int | None] = list(metrics.NO_POST_VALUES)
@@ -433,13 +435,13 @@ class Bluesky:
             values[metrics.SHARES] = json_reading.added(
                 json_reading.count(post.get("repostCount"), "repostCount"), values[metrics.QUOTES], "shares"
             )
-            readings.append(base.PostReading(index, _POST_BITS, 0, tuple(values)))
+            found[external_id] = (_POST_BITS, 0, tuple(values))
         gone = [
             index
-            for index, target in enumerate(event.targets)
-            if index not in matched and _DID.fullmatch(_authority(target.external_id) or "")
+            for index in json_reading.left_out(event, matched)
+            if _DID.fullmatch(_authority(event.targets[index].external_id) or "")
         ]
-        return base.Reading(readings, (), gone)
+        return base.Reading(json_reading.readings(found, wanted), (), gone)
 
     def _profile(self, event: PlatformRaw, profiles: list[dict[str, Any]]) -> base.Reading:
         if len(profiles) > 1:
@@ -454,8 +456,10 @@ class Bluesky:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's post view."""
+        if not 0 <= target_index < len(event.targets):
+            return {}
         try:
-            return _match(event, json_reading.try_json_object(event.body)).get(target_index, {})
+            return json_reading.made_once(event, _by_id).get(event.targets[target_index].external_id, {})
         except base.MappingError:
             return {}
 

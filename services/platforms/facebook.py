@@ -351,19 +351,18 @@ class Facebook:
         """The target's post object, or its insights where only these were asked for."""
         if not 0 <= target_index < len(event.targets):
             return {}
-        external_id = event.targets[target_index].external_id
-        path = http_reading.path_segments(event.endpoint)
-        own: Any = None
         try:
-            if _graph_reading.is_batch(event):
-                own = _graph_reading.batch_part(event, external_id)
-            else:
-                answer = json_reading.try_json_object(event.body)
-                if "error" not in answer:
-                    own = self._nodes(path, path[1] if len(path) == 2 else "", answer).get(external_id)
+            own = json_reading.made_once(event, self._parts).get(event.targets[target_index].external_id)
         except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
+
+    def _parts(self, event: PlatformRaw) -> dict[str, Any]:
+        """What an answer holds of each post, by its id."""
+        if _graph_reading.is_batch(event):
+            return dict(_graph_reading.batch_nodes(event))
+        path, answer = http_reading.path_segments(event.endpoint), json_reading.try_json_object(event.body)
+        return {} if "error" in answer else self._nodes(path, path[1] if len(path) == 2 else "", answer)
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""

@@ -138,7 +138,8 @@ def _read_insights(edge: Any, asked: frozenset[str], values: list[int | None], s
     if not listed:
         return spoken, 0
     ranged = 0
-    unanswered = set(asked)
+    # Of a request with more names than there are, the known ones alone: each of its nodes would copy them all.
+    unanswered = set(asked if len(asked) <= len(_INSIGHTS) else asked.intersection(_INSIGHTS))
     for insight in listed:
         name = insight.get("name")
         position = _INSIGHTS.get(name) if isinstance(name, str) else None
@@ -407,20 +408,21 @@ class Instagram:
         """The target's media object, or its insights where only these were asked for."""
         if not 0 <= target_index < len(event.targets):
             return {}
-        external_id = event.targets[target_index].external_id
-        path = http_reading.path_segments(event.endpoint)
         try:
-            if _graph_reading.is_batch(event):
-                return _graph_reading.batch_part(event, external_id)
-            answer = json_reading.try_json_object(event.body)
-            if "error" in answer:
-                return {}
-            if len(path) == 2 and path[1] == "insights":
-                return answer if unquote(path[0]) == external_id else {}
-            own = self._nodes(path, path[1] if len(path) == 2 else "", answer).get(external_id)
+            own = json_reading.made_once(event, self._parts).get(event.targets[target_index].external_id)
         except base.MappingError:
             return {}
         return own if isinstance(own, dict) else {}
+
+    def _parts(self, event: PlatformRaw) -> dict[str, Any]:
+        """What an answer holds of each media, by its id."""
+        if _graph_reading.is_batch(event):
+            return dict(_graph_reading.batch_nodes(event))
+        path, answer = http_reading.path_segments(event.endpoint), json_reading.try_json_object(event.body)
+        if "error" in answer:
+            return {}
+        edge = path[1] if len(path) == 2 else ""
+        return {unquote(path[0]): answer} if edge == "insights" else self._nodes(path, edge, answer)
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """Meta's code and subcode; the status is 400 for nearly everything."""

@@ -7,31 +7,61 @@ sends the event to the dead letters.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from schemas.events import PlatformRaw
-from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX
-from services.platforms.base import MappingError
+from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, Values
+from services.platforms.base import MappingError, PostReading
 
+Made = TypeVar("Made")
 _memo = threading.local()
 
 
 @contextmanager
 def parsed_once() -> Iterator[None]:
-    """Within it, each body is parsed once, however often it is read in this thread.
+    """Within it, each body is parsed once in this thread, and `made_once` makes each thing of an event once.
 
     For reading the parts of many targets from one answer, one by one. What was parsed is shared: nobody changes it.
     """
-    _memo.parsed = {}
+    _memo.parsed, _memo.made = {}, {}
     try:
         yield
     finally:
-        del _memo.parsed
+        del _memo.parsed, _memo.made
+
+
+def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:
+    """What a function makes of an event; within `parsed_once` the function is called once for each event.
+
+    For what an answer holds of each of its targets: it is matched once, and not once for each target that is asked for.
+
+    Args:
+        make: the same function at each call, and no function that is defined anew.
+
+    Raises:
+        MappingError: raised by `make`, at each call.
+    """
+    made: dict[tuple[Any, int], tuple[PlatformRaw, Any]] | None = getattr(_memo, "made", None)
+    if made is None:
+        return make(event)
+    key = make, id(event)
+    if key not in made:
+        result: Made | MappingError
+        try:
+            result = make(event)
+        except MappingError as error:
+            result = error
+        # The event is held as well, so that no other event gets its id.
+        made[key] = event, result
+    held: Made | MappingError = made[key][1]
+    if isinstance(held, MappingError):
+        raise MappingError(held.reason, held.detail)
+    return held
 
 
 def json_value(body: bytes) -> Any:
@@ -201,8 +231,40 @@ def fill(values: list[int | None], answered: Mapping[str, Any], fields: FieldMap
         values[position] = value if is_plain else count(value, key)
 
 
+Figures = tuple[int, int, Values]
+"""The figures of one post: masks of reported and of ranged metrics, and values."""
+
+
+def readings(found: Mapping[str, Figures], wanted: Mapping[str, list[int]]) -> list[PostReading]:
+    """The figures of posts by their external ids, for each target that has the id.
+
+    Readers match items with external ids, and with targets only here: with many items of one id and many targets of
+    this id, the work is their sum and not their product.
+
+    Args:
+        wanted: as `positions` gives it; it has every id of `found`.
+    """
+    return [
+        PostReading(index, spoken, ranged, values)
+        for external_id, (spoken, ranged, values) in found.items()
+        for index in wanted[external_id]
+    ]
+
+
+def left_out(event: PlatformRaw, answered: Collection[str]) -> list[int]:
+    """The positions of targets whose external ids are none of the answered ones.
+
+    Args:
+        answered: a set, or a mapping by external ids.
+    """
+    return [index for index, target in enumerate(event.targets) if target.external_id not in answered]
+
+
 def positions(event: PlatformRaw) -> dict[str, list[int]]:
-    """Where in the event's targets each external id stands; one id may stand for several targets."""
+    """Where in the event's targets each external id stands; one id may stand for several targets.
+
+    See `readings` for the way back.
+    """
     found: dict[str, list[int]] = {}
     for index, target in enumerate(event.targets):
         if target.external_id in found:

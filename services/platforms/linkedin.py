@@ -57,7 +57,7 @@ from services.platforms import (
     http_reading,
     json_reading,
 )
-from services.platforms._linkedin_channel import DAY, MEMBER_POSTS, SHARE_STATISTICS, elements_of
+from services.platforms._linkedin_channel import DAY, MEMBER_POSTS, SHARE_STATISTICS
 from services.platforms._oauth import oauth_call, read_oauth
 
 # Of June 2026, retired about June 2027: a version lives about a year.
@@ -376,9 +376,7 @@ class LinkedIn:
         """Statistics of shares, members' posts and videos, social metadata; followers, days of posts and page."""
         if not http_reading.succeeded(event):
             return base.NOTHING
-        path = http_reading.path_segments(event.endpoint)
-        if path[:1] == ("rest",):
-            path = path[1:]
+        path = _linkedin_posts.path_of(event)
         if not path or (path[0], len(path)) not in _RESOURCES.get(event.kind, ()):
             raise base.MappingError("unknown_endpoint", f"LinkedIn has no {event.kind} at {event.endpoint[:200]!r}")
         answer = json_reading.json_object(event.body)
@@ -394,25 +392,13 @@ class LinkedIn:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's element, or its social metadata."""
-        answer = json_reading.try_json_object(event.body)
         if not 0 <= target_index < len(event.targets):
             return {}
         urn = _linkedin_urns.urn_of(event.targets[target_index].external_id)
-        path = http_reading.path_segments(event.endpoint)
-        if path[:1] == ("rest",):
-            path = path[1:]
         try:
-            if path[:1] == ("socialMetadata",):
-                found = _linkedin_posts.metadata_of(path, answer).get(urn)
-                return found if isinstance(found, dict) else {}
-            for element in elements_of(answer):
-                if urn in (element.get("share"), element.get("ugcPost")):
-                    return element
-                if path[:1] != (SHARE_STATISTICS,) and _linkedin_urns.named_urn(event.request.get("entity")) == urn:
-                    return element
+            return json_reading.made_once(event, _linkedin_posts.parts).get(urn, {})
         except base.MappingError:
-            pass  # an answer that can't be read holds no part of the target
-        return {}
+            return {}
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """LinkedIn's code, or its service's; the status where there is none."""
@@ -423,14 +409,13 @@ class LinkedIn:
         errors = json_reading.try_json_object(event.body).get("errors")
         if not http_reading.succeeded(event) or not isinstance(errors, dict):
             return {}
-        found: dict[int, base.Verdict] = {}
+        told: dict[str, base.Verdict] = {}
         wanted = _linkedin_urns.wanted(event)
         for urn, error in errors.items():
             status = error.get("status") if isinstance(error, dict) else None
-            if type(status) is int and 400 <= status < 600:
-                verdict = self.classify(status, headers, orjson.dumps(error), now)
-                found.update(dict.fromkeys(wanted.get(unquote(urn), ()), verdict))
-        return found
+            if type(status) is int and 400 <= status < 600 and unquote(urn) in wanted:
+                told[unquote(urn)] = self.classify(status, headers, orjson.dumps(error), now)
+        return {index: verdict for urn, verdict in told.items() for index in wanted[urn]}
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """LinkedIn sends no headers about its limits."""

@@ -306,35 +306,17 @@ class Pinterest:
     def _pins(self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
         wanted = json_reading.positions(event)
         asked = asked_of(event)
-        readings: list[base.PostReading] = []
-        for external_id, indexes in wanted.items():
-            part = self._part(event, path, answer, external_id)
+        found: dict[str, json_reading.Figures] = {}
+        pins = _pins_of(path, answer, wanted)
+        for external_id in wanted:
+            part = json_reading.block(pins.get(external_id), "a pin")
             if part is None:
                 continue
             spoken, ranged, values = Analytics(part).post(asked) if _is_analytics(path) else of_pin(part)
             if spoken:
-                readings.extend(base.PostReading(index, spoken, ranged, values) for index in indexes)
-        gone: list[int] = []
-        if path == ("pins", "analytics"):
-            gone = [index for external_id, held in wanted.items() if external_id not in answer for index in held]
-        return base.Reading(readings, (), gone)
-
-    def _part(
-        self, event: PlatformRaw, path: tuple[str, ...], answer: dict[str, Any], external_id: str
-    ) -> dict[str, Any] | None:
-        """What an answer holds of one pin; None when nothing.
-
-        Raises:
-            MappingError: `unexpected_shape`.
-        """
-        if path == ("pins", "analytics"):
-            return json_reading.block(answer.get(external_id), "a pin")
-        own = _own_id(path)
-        if own is None:
-            return dict(_listed(answer)).get(external_id)
-        if answer and (own == external_id or len({target.external_id for target in event.targets}) == 1):
-            return answer
-        return None
+                found[external_id] = (spoken, ranged, values)
+        gone = json_reading.left_out(event, answer) if path == ("pins", "analytics") else []
+        return base.Reading(json_reading.readings(found, wanted), (), gone)
 
     def _account(self, answer: dict[str, Any]) -> tuple[base.ChannelReading, ...]:
         if not answer:
@@ -366,14 +348,13 @@ class Pinterest:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's pin object or analytics."""
-        answer = json_reading.try_json_object(event.body)
-        path = http_reading.path_segments(event.endpoint)
-        if not 0 <= target_index < len(event.targets) or not _is_posts(path) or _is_error(answer):
+        if not 0 <= target_index < len(event.targets):
             return {}
         try:
-            return self._part(event, path, answer, event.targets[target_index].external_id) or {}
+            own = json_reading.made_once(event, _parts).get(event.targets[target_index].external_id)
         except base.MappingError:
             return {}
+        return own if isinstance(own, dict) else {}
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The body's code, where it is Pinterest's own and no repeated status."""
@@ -435,6 +416,29 @@ class Pinterest:
         return base.LimitState(
             None if limit is None else int(limit), int(remaining), None if reset is None else now + int(reset * 1000)
         )
+
+
+def _pins_of(path: tuple[str, ...], answer: dict[str, Any], wanted: Mapping[str, list[int]]) -> Mapping[str, Any]:
+    """What an answer holds of each pin, by its id.
+
+    Raises:
+        MappingError: `unexpected_shape`.
+    """
+    if path == ("pins", "analytics"):
+        return answer
+    own = _own_id(path)
+    if own is None:
+        return dict(_listed(answer))
+    # An id that is written in another way in the path is the one that was asked for.
+    return dict.fromkeys([own, *wanted] if len(wanted) == 1 else [own], answer)
+
+
+def _parts(event: PlatformRaw) -> Mapping[str, Any]:
+    """As `_pins_of`; nothing of an answer that is an error or about no pins."""
+    path, answer = http_reading.path_segments(event.endpoint), json_reading.try_json_object(event.body)
+    if not _is_posts(path) or _is_error(answer):
+        return {}
+    return _pins_of(path, answer, json_reading.positions(event))
 
 
 def _is_error(answer: Mapping[str, Any]) -> bool:

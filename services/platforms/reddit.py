@@ -29,7 +29,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,10 +110,9 @@ def _posted(child: dict[str, Any]) -> abilities.Discovered | str | None:
     return abilities.Discovered(name, int(created * 1000), "reddit-post", permalink, _lists.text_of(post.get("title")))
 
 
-def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """The post of each target; of a repeated one, the first."""
-    wanted = json_reading.positions(event)
-    matched: dict[int, dict[str, Any]] = {}
+def _match(answer: dict[str, Any], wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The post of each external id that is wanted; of a repeated one, the first."""
+    matched: dict[str, dict[str, Any]] = {}
     for kind, post in _children(answer):
         if kind != "t3":
             continue
@@ -123,9 +122,13 @@ def _match(event: PlatformRaw, answer: dict[str, Any]) -> dict[int, dict[str, An
                 raise base.MappingError("unexpected_shape", "a post has no text `name`")
             name = f"t3_{bare}"
         for external_id in (name, name.removeprefix("t3_")):
-            for index in wanted.get(external_id, ()):
-                matched.setdefault(index, post)
+            if external_id in wanted:
+                matched.setdefault(external_id, post)
     return matched
+
+
+def _by_id(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    return _match(json_reading.try_json_object(event.body), json_reading.positions(event))
 
 
 def _post(post: dict[str, Any]) -> metrics.Values:
@@ -313,14 +316,15 @@ class Reddit:
         return self._channel(path, answer)
 
     def _posts(self, event: PlatformRaw, answer: dict[str, Any], *, all_asked: bool) -> base.Reading:
-        matched = _match(event, answer)
-        readings = [
-            base.PostReading(index, _POST_BITS, 0, _post(post))
-            for index, post in matched.items()
+        wanted = json_reading.positions(event)
+        matched = _match(answer, wanted)
+        found: dict[str, json_reading.Figures] = {
+            external_id: (_POST_BITS, 0, _post(post))
+            for external_id, post in matched.items()
             if not _POST_KEYS.isdisjoint(post)
-        ]
-        gone = [index for index in range(len(event.targets)) if index not in matched] if all_asked else []
-        return base.Reading(readings, (), gone)
+        }
+        gone = json_reading.left_out(event, matched) if all_asked else []
+        return base.Reading(json_reading.readings(found, wanted), (), gone)
 
     def _channel(self, path: tuple[str, ...], answer: dict[str, Any]) -> base.Reading:
         if path == ("api", "info"):
@@ -342,8 +346,10 @@ class Reddit:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The post object with the target's id."""
+        if not 0 <= target_index < len(event.targets):
+            return {}
         try:
-            return _match(event, json_reading.try_json_object(event.body)).get(target_index, {})
+            return json_reading.made_once(event, _by_id).get(event.targets[target_index].external_id, {})
         except base.MappingError:
             return {}
 

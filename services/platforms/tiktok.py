@@ -108,14 +108,19 @@ def _id_of(video: dict[str, Any]) -> str:
 
 
 def _figures(
-    answered: dict[str, Any], fields: json_reading.FieldMap, asked: str, empty: tuple[int | None, ...]
+    answered: dict[str, Any],
+    fields: json_reading.FieldMap,
+    names: frozenset[str] | None,
+    empty: tuple[int | None, ...],
 ) -> tuple[int, tuple[int | None, ...]]:
     """The figures of a video or user: the mask of reported metrics, and values.
+
+    Args:
+        names: the fields that were asked for; None where they are not known.
 
     Raises:
         MappingError: `bad_count`.
     """
-    names = frozenset(name.strip() for name in asked.split(",")) if asked else None
     all_asked = names is None and any(key in answered for key, _ in fields)
     values = list(empty)
     spoken = 0
@@ -137,6 +142,23 @@ def _videos(answer: dict[str, Any]) -> list[dict[str, Any]] | None:
     data = json_reading.block(answer.get("data"), "data")
     listed = None if data is None else data.get("videos")
     return None if listed is None else json_reading.objects(listed, "data.videos")
+
+
+def _asked(event: PlatformRaw) -> frozenset[str] | None:
+    """The fields that were asked for; None where the request does not tell."""
+    asked = event.request.get("fields", "")
+    return frozenset(name.strip() for name in asked.split(",")) if asked else None
+
+
+def _by_id(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    """The videos of an answer by their ids, of several the first; up to the first that can't be read."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for video in _videos(json_reading.try_json_object(event.body)) or ():
+            found.setdefault(_id_of(video), video)
+    except base.MappingError:
+        pass  # an answer that can't be read holds no further part
+    return found
 
 
 def _posted(video: dict[str, Any]) -> abilities.Discovered | str:
@@ -268,34 +290,35 @@ class TikTok:
         answer = json_reading.json_object(event.body)
         if _code(answer) not in ("ok", None) or event.kind == RawKind.IDENTITY:
             return base.NOTHING
-        asked = event.request.get("fields", "")
         if event.kind == RawKind.CHANNEL_METRICS:
-            return self._read_user(answer, asked)
-        return self._read_videos(event, answer, asked, complete=path == ("video", "query"))
+            return self._read_user(event, answer)
+        return self._read_videos(event, answer, complete=path == ("video", "query"))
 
-    def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], asked: str, *, complete: bool) -> base.Reading:
+    def _read_videos(self, event: PlatformRaw, answer: dict[str, Any], *, complete: bool) -> base.Reading:
         """Reads videos asked for by their ids, or a page of all videos; videos outside of a page are not gone."""
         videos = _videos(answer)
         if videos is None:
             return base.NOTHING
-        wanted = json_reading.positions(event)
-        readings: dict[int, base.PostReading] = {}
-        answered: set[int] = set()
+        wanted, asked = json_reading.positions(event), _asked(event)
+        found: dict[str, json_reading.Figures] = {}
+        answered: set[str] = set()
         for video in videos:
-            for index in wanted.get(_id_of(video), ()):
-                answered.add(index)
-                spoken, values = _figures(video, _VIDEO, asked, metrics.NO_POST_VALUES)
-                if spoken:
-                    readings.setdefault(index, base.PostReading(index, spoken, 0, values))
-        gone = [index for index in range(len(event.targets)) if index not in answered] if complete else []
-        return base.Reading(list(readings.values()), (), gone)
+            external_id = _id_of(video)
+            if external_id not in wanted:
+                continue
+            answered.add(external_id)
+            spoken, values = _figures(video, _VIDEO, asked, metrics.NO_POST_VALUES)
+            if spoken:
+                found.setdefault(external_id, (spoken, 0, values))
+        gone = json_reading.left_out(event, answered) if complete else []
+        return base.Reading(json_reading.readings(found, wanted), (), gone)
 
-    def _read_user(self, answer: dict[str, Any], asked: str) -> base.Reading:
+    def _read_user(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         data = json_reading.block(answer.get("data"), "data")
         user = None if data is None else json_reading.block(data.get("user"), "data.user")
         if user is None:
             return base.NOTHING
-        spoken, values = _figures(user, _USER, asked, metrics.NO_CHANNEL_VALUES)
+        spoken, values = _figures(user, _USER, _asked(event), metrics.NO_CHANNEL_VALUES)
         return (
             base.Reading((), (base.ChannelReading("lifetime", None, None, spoken, values),)) if spoken else base.NOTHING
         )
@@ -304,14 +327,7 @@ class TikTok:
         """The target's video object."""
         if not 0 <= target_index < len(event.targets):
             return {}
-        external_id = event.targets[target_index].external_id
-        try:
-            for video in _videos(json_reading.try_json_object(event.body)) or ():
-                if _id_of(video) == external_id:
-                    return video
-        except base.MappingError:
-            pass  # an answer that can't be read holds no part of the target
-        return {}
+        return json_reading.made_once(event, _by_id).get(event.targets[target_index].external_id, {})
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """`error.code` on every status; the status where there is none."""

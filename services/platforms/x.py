@@ -311,21 +311,12 @@ class X:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's post object, with its media under `media` where the answer includes them."""
-        answer = json_reading.try_json_object(event.body)
+        if not 0 <= target_index < len(event.targets):
+            return {}
         try:
-            item = _x_posts.match(event, _x_posts.items(answer)).get(target_index)
+            return json_reading.made_once(event, _x_posts.parts).get(event.targets[target_index].external_id, {})
         except base.MappingError:
             return {}
-        if item is None:
-            return {}
-        attachments = item.get("attachments")
-        keys = attachments.get("media_keys") if isinstance(attachments, dict) else None
-        includes = answer.get("includes")
-        media = includes.get("media") if isinstance(includes, dict) else None
-        if isinstance(keys, list) and isinstance(media, list):
-            own = [part for part in media if isinstance(part, dict) and part.get("media_key") in keys]
-            return {**item, "media": own}
-        return item
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The problem's type, title or code first; then the status."""

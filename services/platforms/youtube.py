@@ -29,7 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -104,6 +104,48 @@ _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     RawKind.IDENTITY: (("channels",), ("playlistItems",)),
 }
 _REFUSED = re.compile(r"Unknown identifier \((\w+)\)")
+
+
+class _Answered(NamedTuple):
+    """What an answer holds of each video, by its id; of several the first.
+
+    Attributes:
+        names: of a report's columns.
+        rows: of a report that is split by video.
+        any_row: the first row of a report that is not.
+        items: the video objects.
+    """
+
+    names: Sequence[str]
+    rows: Mapping[str, list[Any]]
+    any_row: list[Any] | None
+    items: Mapping[str, dict[str, Any]]
+
+
+def _answered(event: PlatformRaw) -> _Answered:
+    """What an answer holds of each video; an answer that can't be read holds nothing."""
+    answer = json_reading.try_json_object(event.body)
+    names: list[str] = []
+    rows: dict[str, list[Any]] = {}
+    any_row: list[Any] | None = None
+    items: dict[str, dict[str, Any]] = {}
+    try:
+        if "columnHeaders" in answer:
+            report = _youtube_reports.Report(answer, event.request)
+            names = report.names
+            # Of columns with one name, the last.
+            column = max((place for place, name in enumerate(names) if name == "video"), default=-1)
+            if column < 0:
+                any_row = report.rows[0] if report.rows else None
+            for row in report.rows if column >= 0 else ():
+                if isinstance(video_id := row[column], str):
+                    rows.setdefault(video_id, row)
+        for item in json_reading.objects(answer.get("items", []), "items"):
+            if isinstance(video_id := item.get("id"), str):
+                items.setdefault(video_id, item)
+    except base.MappingError:
+        pass
+    return _Answered(names, rows, any_row, items)
 
 
 def _failed(answer: dict[str, Any]) -> list[str]:
@@ -308,28 +350,24 @@ class YouTube:
 
     def _videos(self, event: PlatformRaw, answer: dict[str, Any], asked: int) -> base.Reading:
         wanted = json_reading.positions(event)
-        readings: dict[int, base.PostReading] = {}
-        answered: set[int] = set()
+        found: dict[str, json_reading.Figures] = {}
+        answered: set[str] = set()
         for item in json_reading.objects(answer.get("items", []), "items"):
             external_id = item.get("id")
             if not isinstance(external_id, str):
                 raise base.MappingError("unexpected_shape", "an item has no text `id`")
-            indexes = wanted.get(external_id)
-            if indexes is None:
+            if external_id not in wanted:
                 continue
-            answered.update(indexes)
+            answered.add(external_id)
             statistics = json_reading.block(item.get("statistics"), "statistics")
-            if statistics is None or indexes[0] in readings:
+            if statistics is None or external_id in found:
                 continue
             values: list[int | None] = list(metrics.NO_POST_VALUES)
             json_reading.fill(values, statistics, _VIDEO)
             spoken = asked | (1 << metrics.DISLIKES if "dislikeCount" in statistics else 0)
-            for index in indexes:
-                readings[index] = base.PostReading(index, spoken, 0, tuple(values))
-        for external_id in _failed(answer):
-            answered.update(wanted.get(external_id, ()))
-        gone = [index for index in range(len(event.targets)) if index not in answered]
-        return base.Reading(list(readings.values()), (), gone)
+            found[external_id] = (spoken, 0, tuple(values))
+        answered.update(_failed(answer))
+        return base.Reading(json_reading.readings(found, wanted), (), json_reading.left_out(event, answered))
 
     def _channel(self, event: PlatformRaw, answer: dict[str, Any]) -> base.Reading:
         items = json_reading.objects(answer.get("items", []), "items")
@@ -348,23 +386,12 @@ class YouTube:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's video object, or its row of a report as an object by column names."""
-        answer = json_reading.try_json_object(event.body)
         if not 0 <= target_index < len(event.targets):
             return {}
         external_id = event.targets[target_index].external_id
-        try:
-            if "columnHeaders" in answer:
-                report = _youtube_reports.Report(answer, event.request)
-                for row in report.rows:
-                    named = dict(zip(report.names, row, strict=True))
-                    if named.get("video", external_id) == external_id:
-                        return named
-            for item in json_reading.objects(answer.get("items", []), "items"):
-                if item.get("id") == external_id:
-                    return item
-        except base.MappingError:
-            pass  # an answer that can't be read holds no part of the target
-        return {}
+        answered = json_reading.made_once(event, _answered)
+        row = answered.rows.get(external_id, answered.any_row)
+        return dict(zip(answered.names, row, strict=True)) if row is not None else answered.items.get(external_id, {})
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> base.Verdict:
         """The reason of the details, else of the first error, else Google's status; 403 has many meanings."""

@@ -116,7 +116,8 @@ def parts_of(
         captured: when a post was last captured on a channel, by post and channel id.
         since: targets published or last captured since then are wanted.
     """
-    wanted: dict[str, list[PullTarget]] = {}
+    # By their ids: catalogs may list a target under two posts, and an event names each target once.
+    wanted: dict[str, dict[str, PullTarget]] = {}
     for post in posts:
         if post.status == PostStatus.DELETED:
             continue
@@ -125,17 +126,15 @@ def parts_of(
             if t.channel_id not in channels or t.status != PostStatus.PUBLISHED or not t.external_id:
                 continue
             if max(published_at or 0, captured.get((post.post_id, t.channel_id), 0)) >= since:
-                wanted.setdefault(t.channel_id, []).append(
-                    PullTarget(
-                        t.target_id, t.channel_id, post.post_id, t.external_id, t.post_type, published_at, t.is_story
-                    )
+                wanted.setdefault(t.channel_id, {})[t.target_id] = PullTarget(
+                    t.target_id, t.channel_id, post.post_id, t.external_id, t.post_type, published_at, t.is_story
                 )
     parts: list[Part] = []
     for channel_id, channel in sorted(channels.items()):
         platform = platforms.get(channel.platform)
         if channel.status != ChannelStatus.ACTIVE or platform is None:
             continue
-        targets = sorted(wanted.get(channel_id, ()), key=lambda t: (-(t.published_at or 0), t.target_id))
+        targets = sorted(wanted.get(channel_id, {}).values(), key=lambda t: (-(t.published_at or 0), t.target_id))
         size = platform.facts.post_batch_size
         parts += [Part(channel, tuple(targets[at : at + size])) for at in range(0, len(targets), size)]
         parts += [Part(channel, (), at) for at in instants(platform.facts.report_days, since, started_at)]

@@ -195,18 +195,19 @@ class Live:
 
     def _target_flights(self, request: PollerRequest) -> list[Flight]:
         flights: dict[int, Flight] = {}
-        rest: dict[str, list[PullTarget]] = {}
+        # By their ids: whoever asks may list a target twice, and an event names each target once.
+        rest: dict[str, dict[str, PullTarget]] = {}
         for target in request.targets:
             found = self._join((request.kind, request.workspace_id, target.target_id), request.requested_at)
             if found is not None:
                 flights[id(found)] = found
             else:
-                rest.setdefault(target.channel_id, []).append(target)
+                rest.setdefault(target.channel_id, {})[target.target_id] = target
         for channel_id, targets in rest.items():
             flight = self._take_off(
-                [(request.kind, request.workspace_id, target.target_id) for target in targets],
+                [(request.kind, request.workspace_id, target_id) for target_id in targets],
                 (request.workspace_id, channel_id),
-                partial(self._target_calls, [target_of(target) for target in targets]),
+                partial(self._target_calls, [target_of(target) for target in targets.values()]),
             )
             flights[id(flight)] = flight
         return list(flights.values())

@@ -31,13 +31,14 @@ _ACCOUNT = (
 _REPORTED = {"likes", "comments", "shares", "quotes"}
 
 
-def _statuses(event: PlatformRaw) -> dict[int, dict[str, Any]]:
-    """The status of each target; a list of them is answered under `statuses`."""
+def _statuses(event: PlatformRaw) -> dict[str, dict[str, Any]]:
+    """The status of each external id among the targets; a list of them is answered under `statuses`."""
     wanted = json_reading.positions(event)
-    matched: dict[int, dict[str, Any]] = {}
+    matched: dict[str, dict[str, Any]] = {}
     for status in json_reading.objects(json_reading.json_object(event.body).get("statuses"), "statuses"):
-        for index in wanted.get(json_reading.text(status.get("id")), ()):
-            matched.setdefault(index, status)
+        external_id = json_reading.text(status.get("id"))
+        if external_id in wanted:
+            matched.setdefault(external_id, status)
     return matched
 
 
@@ -97,15 +98,16 @@ class Mastodon:
 
     def _posts(self, event: PlatformRaw) -> base.Reading:
         matched = _statuses(event)
-        readings = []
-        for index, status in matched.items():
+        found: dict[str, json_reading.Figures] = {}
+        for external_id, status in matched.items():
             values: list[int | None] = list(metrics.NO_POST_VALUES)
             json_reading.fill(values, status, _POST)
             values[metrics.SHARES] = json_reading.added(
                 json_reading.count(status.get("reblogs_count"), "reblogs_count"), values[metrics.QUOTES], "shares"
             )
-            readings.append(base.PostReading(index, _POST_BITS, 0, tuple(values)))
-        return base.Reading(readings, (), [index for index in range(len(event.targets)) if index not in matched])
+            found[external_id] = (_POST_BITS, 0, tuple(values))
+        readings = json_reading.readings(found, json_reading.positions(event))
+        return base.Reading(readings, (), json_reading.left_out(event, matched))
 
     def _account(self, event: PlatformRaw) -> base.Reading:
         answer = json_reading.json_object(event.body)
@@ -118,8 +120,10 @@ class Mastodon:
 
     def part(self, event: PlatformRaw, target_index: int) -> Any:
         """The target's status."""
+        if not 0 <= target_index < len(event.targets):
+            return {}
         try:
-            return _statuses(event).get(target_index, {})
+            return json_reading.made_once(event, _statuses).get(event.targets[target_index].external_id, {})
         except base.MappingError:
             return {}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -278,3 +280,70 @@ def test_random_bytes_after_an_event_are_part_of_no_event() -> None:
     chance = random.Random(3)
     for _ in range(20):
         outcome(message(GOOD + chance.randbytes(50)))
+
+
+def event_of(targets: Iterable[tuple[str, str]] = (), **more: Any) -> PlatformRaw:
+    """An event with targets of these ids and external ids."""
+    named = tuple(RawTarget(target_id, "p", external_id) for target_id, external_id in targets)
+    whole: dict[str, Any] = {
+        "event_id": "e", "workspace_id": "w", "channel_id": "c", "platform": "tiktok", "kind": "POST_METRICS",
+        "endpoint": "/v2/video/query/", "request": {"fields": "id,view_count"}, "targets": named, "http_status": 200,
+        "body": b'{"data":{"videos":[]},"error":{"code":"ok"}}', "captured_at": NOW, "origin": "SCHEDULE", **more,
+    }  # fmt: skip
+    return PlatformRaw(**whole)
+
+
+@pytest.mark.parametrize(
+    ("targets", "is_refused"),
+    [
+        ([("t1", "1"), ("t1", "2")], True),
+        ([("t1", "1"), ("t2", "1")], False),
+        ([(f"t{number}", "1") for number in range(100)], False),
+        ([(f"t{number}", "1") for number in range(101)], True),
+        ([(f"t{number}", str(number % 100)) for number in range(10_000)], False),
+        ([(f"t{number}", str(number % 99)) for number in range(10_000)], True),
+    ],
+)
+def test_an_event_names_each_target_once_and_each_post_for_no_more_channels_than_a_workspace_has(
+    targets: list[tuple[str, str]], is_refused: bool
+) -> None:
+    found = outcome(message(RAW.encode(event_of(targets))))
+    assert (isinstance(found, InvalidEvent) and found.reason == "repeated_target") == is_refused
+    assert not is_refused or (isinstance(found, InvalidEvent) and found.workspace_id == "w")
+
+
+def page_days(count: int, end: int, *, period: str = "day", step_seconds: int = 1) -> RawReading | InvalidEvent:
+    """The reading of a page's insights: so many periods, the last of which ends at an instant (ms)."""
+    ends = [end // 1000 - number * step_seconds for number in range(count)]
+    values = [{"end_time": at, "value": 1} for at in ends]
+    body = orjson.dumps({"data": [{"name": "page_media_view", "period": period, "values": values}]})
+    kind = "CHANNEL_METRICS"
+    made = event_of(platform="facebook", kind=kind, endpoint="/v25.0/1/insights", request={}, body=body)
+    return outcome(message(RAW.encode(made)))
+
+
+@pytest.mark.parametrize("count", [1, 1_100, 1_101, 20_000])
+def test_an_answer_with_more_periods_than_are_asked_for_is_kept_and_not_read(count: int) -> None:
+    found = page_days(count, NOW)
+    assert isinstance(found, RawReading)
+    assert len(found.reading.channels) == (count if count <= 1_100 else 0)
+    assert (found.failure is None) == (count <= 1_100)
+    assert found.failure is None or found.failure.reason == "unexpected_shape"
+
+
+@pytest.mark.parametrize(
+    ("period", "ahead_days", "is_read"),
+    [
+        ("day", 0, True),
+        ("day", 2, True),
+        ("day", 4, False),
+        ("week", 7, True),
+        ("days_28", 28, True),
+        ("week", 33, False),
+    ],
+)
+def test_a_period_ends_soon_after_its_answer(period: str, ahead_days: int, is_read: bool) -> None:
+    # A day of Meta's is one of Pacific time, so a midnight there.
+    found = page_days(1, NOW // 86_400_000 * 86_400_000 + 8 * 3_600_000 + ahead_days * 86_400_000, period=period)
+    assert isinstance(found, RawReading)
+    assert (found.failure is None) == bool(found.reading.channels) == is_read

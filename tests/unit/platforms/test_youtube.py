@@ -12,7 +12,7 @@ from schemas.events import PlatformRaw
 from schemas.metrics import AVG_WATCH_TIME, DISLIKES, VIEWS, WATCH_TIME
 from services.platforms._youtube_reports import ORIGIN, is_due
 from services.platforms.abilities import OwnersFigures
-from services.platforms.base import Call, Channel, MappingError, Outcome, Target
+from services.platforms.base import SAME_ID_MAX, Call, Channel, MappingError, Outcome, Target
 from services.platforms.youtube import PLATFORM
 from tests.unit.platforms import golden
 
@@ -148,6 +148,13 @@ def test_a_part_of_the_targets_is_asked_for_by_calls_of_the_same_kinds(hour: int
 def test_a_report_takes_five_hundred() -> None:
     calls = report_calls([video(30.0, number) for number in range(501)], NOW)
     assert [len(call.targets) for call in calls] == [500, 1]
+
+
+def test_a_report_has_no_more_targets_of_one_video_than_an_event_may_name() -> None:
+    one = video(30.0)
+    targets = [replace(one, target_id=f"t{number}") for number in range(SAME_ID_MAX + 1)]
+    calls = report_calls([*targets, *(video(30.0, number) for number in range(2, 10))], NOW)
+    assert [len(call.targets) for call in calls] == [SAME_ID_MAX + 8, 1]
 
 
 @pytest.mark.parametrize(

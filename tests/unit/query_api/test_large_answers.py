@@ -7,6 +7,7 @@ import base64
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import orjson
 import pytest
 import uvicorn
 
+from schemas.events import PlatformRaw, RawTarget
 from services.platforms import json_reading
 from services.platforms.json_reading import json_object, parsed_once
 from services.query_api.reads.payloads import grouped
@@ -26,7 +28,9 @@ from services.query_api.reads.query import (
     SnapshotsQuestion,
 )
 from services.query_api.reads.snapshots import _parts
+from services.query_api.tidemark.resources import explain
 from services.runtime.http_limits import HttpLimits, limited_protocol
+from tests.support.proportion import MOST, growth
 from tests.support.query_api import FakeApi, fake_api, values
 
 RANGE = "/api/v1/social-accounts/c1/metrics"
@@ -158,6 +162,52 @@ def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.Mon
     with parsed_once():
         assert json_object(b'{"a":1}') is json_object(b'{"a":1}')
     assert json_object(b'{"a":1}') is not json_object(b'{"a":1}')
+
+
+def _answer(name: str, entries: int) -> PlatformRaw:
+    """An answer of a platform about so many targets, each with a post in it."""
+    ids = [f"1{number:05}" for number in range(entries)]
+    endpoint, body = {
+        "reddit": ("/api/info", {"data": {"children": [{"kind": "t3", "data": {"name": f"t3_{one}"}} for one in ids]}}),
+        "bluesky": ("/xrpc/app.bsky.feed.getPosts", {"posts": [{"uri": f"at://did:plc:a/c/{one}"} for one in ids]}),
+        "x": ("/2/tweets", {"data": [{"id": one} for one in ids]}),
+        "youtube": ("/youtube/v3/videos", {"items": [{"id": one} for one in ids]}),
+        "pinterest": ("/v5/pins", {"items": [{"id": one} for one in ids]}),
+    }[name]
+    before = {"reddit": "t3_", "bluesky": "at://did:plc:a/c/"}.get(name, "")
+    targets = tuple(RawTarget(one, "p", f"{before}{one}") for one in ids)
+    return PlatformRaw(
+        "e", "w1", "c1", name, "POST_METRICS", endpoint, {}, targets, 200, orjson.dumps(body), 0, "SCHEDULE"
+    )
+
+
+def _row(event: PlatformRaw) -> list[Any]:
+    ids = [[target[column] for target in event.targets] for column in range(3)]
+    return [event.event_id, event.channel_id, event.platform, event.kind, event.endpoint, event.request, *ids,
+            event.http_status, base64.b64encode(event.body).decode(), event.captured_at, event.origin]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["reddit", "bluesky", "x", "youtube", "pinterest"])
+def test_parts_of_twice_the_targets_take_at_most_twice_the_time(name: str) -> None:
+    small, large = (_answer(name, entries) for entries in (300, 600))
+    found = _parts("w1", [_row(small)], {"e": [target.target_id for target in small.targets]}, 10**9)
+    explained = explain._parts(small, {target.target_id for target in small.targets}, 10**9)
+    assert found["e"].parts == explained
+    assert all(part is not None and target_id.encode() in part for target_id, part in explained.items())
+
+    def snapshots(event: PlatformRaw) -> object:
+        return _parts("w1", [_row(event)], {"e": [target.target_id for target in event.targets]}, 10**9)
+
+    def explanation(event: PlatformRaw) -> object:
+        return explain._parts(event, {target.target_id for target in event.targets}, 10**9)
+
+    for read in (snapshots, explanation):
+        assert growth(partial(read, small), partial(read, large)) <= MOST
+
+
+def test_parts_of_an_explanation_end_when_there_is_no_more_room() -> None:
+    event = _answer("x", 10)
+    assert list(explain._parts(event, {target.target_id for target in event.targets}, 20)) == ["100000", "100001"]
 
 
 def test_parts_end_when_there_is_no_more_room() -> None:

@@ -165,7 +165,7 @@ def _shown_events(
     found: dict[str, dict[str, Any]] = {}
     used = 0
     for event in events:
-        parts = _parts(event, target_ids) if used <= most_bytes else {}
+        parts = _parts(event, target_ids, most_bytes - used)
         used += sum(map(len, parts.values()))
         found[event.event_id] = {
             "event_id": event.event_id,
@@ -180,11 +180,13 @@ def _shown_events(
     return found, used
 
 
-def _parts(event: PlatformRaw, target_ids: set[str]) -> dict[str, bytes]:
+def _parts(event: PlatformRaw, target_ids: set[str], most_bytes: int) -> dict[str, bytes]:
+    """The targets' own parts of an answer as JSON, until they have more bytes than `most_bytes`."""
     parts: dict[str, bytes] = {}
+    held = 0
     with parsed_once():
         for index, target in enumerate(event.targets):
-            if target.target_id not in target_ids:
+            if target.target_id not in target_ids or held > most_bytes:
                 continue
             try:
                 part = shown_bytes(platform(event.platform).part(event, index))
@@ -192,5 +194,6 @@ def _parts(event: PlatformRaw, target_ids: set[str]) -> dict[str, bytes]:
                 log.warning("part of a payload can't be read", platform=event.platform, error=type(error).__name__)
                 continue
             if part is not None:
+                held += len(part)
                 parts[target.target_id] = part
     return parts

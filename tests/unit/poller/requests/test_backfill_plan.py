@@ -56,6 +56,12 @@ def test_targets_published_or_captured_since_are_wanted_the_newest_first_in_batc
     assert sizes == [25, 25, 10, 0]
 
 
+def test_a_target_that_two_posts_list_is_asked_for_once() -> None:
+    posts = [post(target("t1", "b"), target("t1", "b"), post_id=f"p{n}", published_at=START) for n in range(2)]
+    parts = parts_of({"b": BLUESKY}, posts, {}, PLATFORMS, since=SINCE, started_at=START)
+    assert [[t.target_id for t in part.targets] for part in parts] == [["t1"], []]
+
+
 def test_only_active_channels_of_known_platforms_are_asked() -> None:
     channels = {"a": channel("a", "bluesky", status="revoked"), "z": channel("z", "nowhere")}
     assert parts_of(channels, [], {}, PLATFORMS, since=SINCE, started_at=START) == []

@@ -177,6 +177,12 @@ async def test_a_flight_covers_only_what_is_not_under_way(world: World) -> None:
     assert len(world.events(world.replies["r2"])) == 2
 
 
+async def test_a_target_that_is_named_twice_is_asked_for_once(world: World) -> None:
+    replies = await world.ask("r1", "t1", "t2", "t1")
+    (event,) = world.events(replies)
+    assert [target.target_id for target in event.targets] == ["t1", "t2"]
+
+
 async def test_an_answer_serves_who_had_asked_before_it_was_captured_and_nobody_later(world: World) -> None:
     late = world.request("late", "t1")
     await world.time.advance(SECOND)
