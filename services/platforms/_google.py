@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from services.platforms import base, http_reading, json_reading, report_days
 
 # How Google's APIs name themselves in `www-authenticate`.
+# The day on which clocks in California are set back.
+_LONGEST_DAY_SECONDS = 25 * 3600.0
 _REALM = 'realm="https://accounts.google.com/"'
 _PER_DAY = re.compile(r"\blimit '[^']*\bper day\b|\bper day\b[^.]{0,40} of service", re.IGNORECASE)
 
@@ -124,7 +126,8 @@ def classify(
     if outcome is base.Outcome.REQUEST_WRONG and error.message.lower().startswith("quota exceeded"):
         outcome = base.Outcome.RETRY_LATER
     if outcome is base.Outcome.QUOTA_EXHAUSTED or (outcome is base.Outcome.RETRY_LATER and error.is_daily):
-        return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, until_pacific_midnight(now), detail)
+        wait = until_pacific_midnight(now)
+        return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, wait, detail, longest_seconds=_LONGEST_DAY_SECONDS)
     if outcome is base.Outcome.TOKEN_EXPIRED and "revoked" in error.message.lower():
         outcome = base.Outcome.TOKEN_REVOKED
     waits = outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN)

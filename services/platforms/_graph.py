@@ -288,7 +288,7 @@ def regain_seconds(headers: Mapping[str, str]) -> float | None:
     waits = [
         usage.get("estimated_time_to_regain_access") for usage in _usages(headers.get("x-business-use-case-usage"))
     ]
-    minutes = [wait for wait in waits if isinstance(wait, int | float) and 0 < wait < 1e6]
+    minutes = [wait for wait in waits if isinstance(wait, int | float) and wait is not True and 0 < wait < 1e6]
     said = http_reading.retry_after(headers)
     return said if said is not None else (max(minutes) * 60.0 if minutes else None)
 

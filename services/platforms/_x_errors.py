@@ -17,6 +17,9 @@ POST_ID = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 MILLIS_PER_DAY = 24 * 3600 * 1000
 _DAY_SECONDS = 24 * 3600
+_WINDOW_SECONDS = 15 * 60
+# A billing period is a month, wherever it begins.
+_PERIOD_SECONDS = 32 * _DAY_SECONDS
 # Headers of each limit: how they begin, the length of its window, and whether it is our whole app's.
 _WINDOWS = (
     ("x-rate-limit", None, False),
@@ -115,9 +118,12 @@ def _with_wait(
     """The verdict, with until when a limit holds."""
     if outcome is base.Outcome.QUOTA_EXHAUSTED:
         wait = http_reading.retry_after(headers)
-        if wait is None and problem.get("period") == "Daily":
-            wait = (MILLIS_PER_DAY - now % MILLIS_PER_DAY) / 1000
-        return base.Verdict(outcome, wait, detail, is_app_wide=True)
+        if problem.get("period") == "Daily":
+            wait = (MILLIS_PER_DAY - now % MILLIS_PER_DAY) / 1000 if wait is None else wait
+            return base.Verdict(outcome, wait, detail, is_app_wide=True)
+        # A bare 402 is anybody's; X's own words speak of the billing period.
+        period = _PERIOD_SECONDS if _is_own(problem) else None
+        return base.Verdict(outcome, wait, detail, is_app_wide=True, longest_seconds=period)
     wait = None
     if outcome in (base.Outcome.RETRY_LATER, base.Outcome.PLATFORM_DOWN):
         wait = http_reading.retry_after(headers)
@@ -133,6 +139,7 @@ def _with_wait(
             )
         if wait is None:
             wait = http_reading.seconds_until(headers.get("x-rate-limit-reset"), now)
+            return base.Verdict(outcome, wait, detail, longest_seconds=_WINDOW_SECONDS)
     return base.Verdict(outcome, wait, detail)
 
 
@@ -142,15 +149,16 @@ def limits_of(headers: Mapping[str, str]) -> list[base.LimitState]:
     for prefix, seconds, is_app_wide in _WINDOWS:
         limit = http_reading.seconds_of(headers.get(f"{prefix}-limit"))
         remaining = http_reading.seconds_of(headers.get(f"{prefix}-remaining"))
-        reset = http_reading.seconds_of(headers.get(f"{prefix}-reset"))
+        reset_at = http_reading.epoch_millis(headers.get(f"{prefix}-reset"))
         if limit is not None or remaining is not None:
             found.append(
                 base.LimitState(
                     None if limit is None else int(limit),
                     None if remaining is None else int(remaining),
-                    None if reset is None else int(reset * 1000),
+                    reset_at,
                     seconds,
                     is_app_wide,
+                    _WINDOW_SECONDS if seconds is None else None,
                 )
             )
     return found

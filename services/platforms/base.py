@@ -236,6 +236,8 @@ class Verdict:
         is_app_wide: for RETRY_LATER and QUOTA_EXHAUSTED, whether the body names a limit of our whole app.
         reason: why, as a stable code, where more is known than the outcome says: `user_token` for a token of another
             kind, `appsecret_proof`, or the scope that is missing.
+        longest_seconds: for RETRY_LATER and QUOTA_EXHAUSTED, how long the limit can last at most, where that is known:
+            the length of its window. A longer wait is not obeyed. None: a day.
     """
 
     outcome: Outcome
@@ -246,6 +248,7 @@ class Verdict:
     refused_target: str | None = None
     is_app_wide: bool = False
     reason: str | None = None
+    longest_seconds: float | None = None
 
 
 class Remedy(NamedTuple):
@@ -274,6 +277,8 @@ class LimitState(NamedTuple):
         window_seconds: length of the window, where a platform tells of several at once; states of windows of other
             lengths hold beside one another. None: the platform tells of one window.
         is_app_wide: whether the limit is our whole app's, whichever token the call was made with.
+        longest_seconds: how far away the reset can be at most, where that is known and `window_seconds` is None: the
+            length of the window. A later one is not obeyed. None: a day.
     """
 
     limit: int | None
@@ -281,6 +286,7 @@ class LimitState(NamedTuple):
     reset_at: int | None
     window_seconds: int | None = None
     is_app_wide: bool = False
+    longest_seconds: float | None = None
 
 
 class PostReading(NamedTuple):

@@ -128,6 +128,11 @@ def _life_of(token: str) -> float | None:
     return life_seconds(ends - issued) if type(issued) is int and type(ends) is int else None
 
 
+def _window_of(headers: Mapping[str, str]) -> float | None:
+    """The length of a limit's window, of `RateLimit-Policy` (`3000;w=300`); servers have several limits."""
+    return http_reading.policy_seconds(headers.get("ratelimit-policy"))
+
+
 def _by_handle(post: dict[str, Any], uri: str) -> str | None:
     """The post's uri with its author's handle in place of the did."""
     author = post.get("author")
@@ -401,12 +406,15 @@ class Bluesky:
         if 200 <= status < 300 and isinstance(access, str) and access:
             renewed = refresh if isinstance(refresh, str) and refresh else None
             return abilities.TokenGrant(access, renewed, _life_of(access))
-        verdict = self.classify(status, headers, body, 0)
+        now = http_reading.answered_at(headers)
+        verdict = self.classify(status, headers, body, now or 0)
         outcome = verdict.outcome
+        # The limit's end is an instant: without one to count from only `retry-after` is a wait.
+        wait = http_reading.retry_after(headers) if now is None else verdict.retry_after_seconds
         if outcome is base.Outcome.OK or "error" not in answer:
             # Only the protocol's own error speaks of the token.
             outcome = base.Outcome.PLATFORM_DOWN if outcome is not base.Outcome.RETRY_LATER else outcome
-        return abilities.RefreshFailure(outcome, verdict.retry_after_seconds, verdict.detail)
+        return abilities.RefreshFailure(outcome, wait, verdict.detail)
 
     def read(self, event: PlatformRaw) -> base.Reading:
         """`app.bsky.feed.getPosts`; `app.bsky.actor.getProfiles` and `getProfile`."""
@@ -498,19 +506,20 @@ class Bluesky:
             wait = http_reading.retry_after(headers)
             if wait is None and outcome is base.Outcome.RETRY_LATER:
                 wait = http_reading.seconds_until(headers.get("ratelimit-reset"), now)
+                return base.Verdict(outcome, wait, detail, longest_seconds=_window_of(headers))
         return base.Verdict(outcome, wait, detail)
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
         """`RateLimit-*`, reset as an epoch second."""
         limit = http_reading.seconds_of(headers.get("ratelimit-limit"))
         remaining = http_reading.seconds_of(headers.get("ratelimit-remaining"))
-        reset = http_reading.seconds_of(headers.get("ratelimit-reset"))
         if limit is None and remaining is None:
             return None
         return base.LimitState(
             None if limit is None else int(limit),
             None if remaining is None else int(remaining),
-            None if reset is None else int(reset * 1000),
+            http_reading.epoch_millis(headers.get("ratelimit-reset")),
+            longest_seconds=_window_of(headers),
         )
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from schemas.events import PlatformRaw
 from services.platforms.base import Outcome, Verdict
 
 _OF_THE_HOST = frozenset({401, 403, 404, 407, 410})
+_DECIMAL = re.compile(r"[0-9]{1,18}(?:\.[0-9]{0,18})?")
+_POLICY_WINDOW = re.compile(r";\s*w=([0-9]{1,9})\b")
+# Seconds of more than 30,000 years are none, and no count of calls is that large.
+_NO_SPAN = 1e12
+# From here on an epoch second would be past the year 5000.
+_NO_SECOND = 1e11
+_LONGEST_DATE = 64
+_LONGEST_POLICY = 86_400.0
 
 
 def succeeded(event: PlatformRaw) -> bool:
@@ -70,23 +81,65 @@ def _is_json(headers: Mapping[str, str], body: bytes | None) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `retry-after` header; None when it is absent or a date."""
-    return seconds_of(headers.get("retry-after"))
+    """Seconds of a `retry-after` header, at least 0; None when it is absent or neither a number nor a date.
+
+    A date counts from the answer's own `date`, so that it does not matter how far the platform's clock is off.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    told = headers.get("retry-after")
+    seconds = seconds_of(told)
+    if seconds is not None:
+        return seconds
+    until, now = _date(told), answered_at(headers)
+    return None if until is None or now is None else max(0.0, (until - now) / 1000)
+
+
+def answered_at(headers: Mapping[str, str]) -> int | None:
+    """The ms of an answer's `date` header; None when it has none."""
+    return _date(headers.get("date"))
+
+
+def _date(text: str | None) -> int | None:
+    if text is None or len(text) > _LONGEST_DATE:
+        return None
+    try:
+        at = parsedate_to_datetime(text)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def seconds_of(text: str | None) -> float | None:
     """A header's decimal number that is not negative, such as seconds or calls left; None when it is anything else."""
-    try:
-        number = float(text) if text is not None else -1.0
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e12 else None
+    number = _number(text)
+    return None if number is None or number >= _NO_SPAN else number
+
+
+def epoch_millis(epoch_second: str | None) -> int | None:
+    """The ms of an epoch second of a header; a number that can only be ms (a second beyond the year 5000) is ms."""
+    number = _number(epoch_second)
+    return None if number is None else int(number if number >= _NO_SECOND else number * 1000)
+
+
+def _number(text: str | None) -> float | None:
+    found = _DECIMAL.fullmatch(text.strip(" \t")) if text is not None else None
+    return None if found is None else float(found[0])
 
 
 def seconds_until(epoch_second: str | None, now: int) -> float | None:
-    """Seconds from `now` (ms) to an epoch second of a header, at least 0."""
-    at = seconds_of(epoch_second)
-    return None if at is None else max(0.0, at - now / 1000)
+    """Seconds from `now` (ms) to an epoch second of a header, at least 0; see `epoch_millis`."""
+    at = epoch_millis(epoch_second)
+    return None if at is None else max(0.0, (at - now) / 1000)
+
+
+def policy_seconds(policy: str | None) -> float | None:
+    """The window of a limit's policy (`3000;w=300`), the longest of several, a day at most; None where it names none.
+
+    Source: draft-ietf-httpapi-ratelimit-headers, as of its version 6.
+    """
+    windows = [min(float(found), _LONGEST_POLICY) for found in _POLICY_WINDOW.findall(policy or "")]
+    return max(windows, default=None)
 
 
 def path_part(external_id: str) -> str:

@@ -382,13 +382,14 @@ class Pinterest:
         else:
             verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
-            wait = http_reading.retry_after(headers)
+            wait, longest = http_reading.retry_after(headers), None
             if wait is None:
                 wait = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
+                longest = http_reading.policy_seconds(headers.get("x-ratelimit-limit"))
             if "w=86400" in headers.get("x-ratelimit-limit", ""):
                 left = (DAY - now % DAY) / 1000
                 return base.Verdict(base.Outcome.QUOTA_EXHAUSTED, left if wait is None else wait, detail)
-            return base.Verdict(verdict.outcome, wait, detail)
+            return base.Verdict(verdict.outcome, wait, detail, longest_seconds=longest)
         if failed < 400 and known is None:
             return base.Verdict(base.Outcome.PLATFORM_DOWN, detail=detail)
         return verdict
@@ -414,7 +415,10 @@ class Pinterest:
         limit = http_reading.seconds_of(headers.get("x-ratelimit-limit", "").partition(",")[0])
         reset = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
         return base.LimitState(
-            None if limit is None else int(limit), int(remaining), None if reset is None else now + int(reset * 1000)
+            None if limit is None else int(limit),
+            int(remaining),
+            None if reset is None else now + int(reset * 1000),
+            longest_seconds=http_reading.policy_seconds(headers.get("x-ratelimit-limit")),
         )
 
 

@@ -44,6 +44,8 @@ TOKEN_URL = "https://www.reddit.com"
 _POST = (("score", metrics.LIKES), ("num_comments", metrics.COMMENTS), ("num_crossposts", metrics.SHARES))
 # The end of the year 9999.
 _LAST_SECOND = 253_402_300_800
+# The limit is averaged over ten minutes.
+_WINDOW_SECONDS = 600
 _POST_KEYS = frozenset(key for key, _ in _POST)
 _POST_BITS = json_reading.bits(metrics.LIKES, metrics.COMMENTS, metrics.SHARES, metrics.IMPRESSIONS)
 # A form in which the person's own app is named; any one word would do for Reddit, and be limited with all others' word.
@@ -190,7 +192,7 @@ class Reddit:
         rate_limit="100 queries a minute a client, averaged over 10 minutes",
         post_batch_size=BATCH_SIZE,
         post_group="api",
-        limits=(base.Limit("api", 1000, 600),),
+        limits=(base.Limit("api", 1000, _WINDOW_SECONDS),),
         channel_metrics={"followers": ("lifetime",)},
         channel_conditions={"followers": "not of a profile that does not show them, nor of a private subreddit"},
         lag="none; scores are fuzzed",
@@ -392,11 +394,10 @@ class Reddit:
             verdict = http_reading.without_code(failed, headers, detail)
         if verdict.outcome is base.Outcome.RETRY_LATER:
             wait = http_reading.retry_after(headers)
-            return base.Verdict(
-                verdict.outcome,
-                http_reading.seconds_of(headers.get("x-ratelimit-reset")) if wait is None else wait,
-                detail,
-            )
+            if wait is not None:
+                return base.Verdict(verdict.outcome, wait, detail)
+            wait = http_reading.seconds_of(headers.get("x-ratelimit-reset"))
+            return base.Verdict(verdict.outcome, wait, detail, longest_seconds=_WINDOW_SECONDS)
         return verdict
 
     def limits(self, headers: Mapping[str, str], now: int) -> base.LimitState | None:
@@ -410,6 +411,7 @@ class Reddit:
             None if used is None else int(used + remaining),
             int(remaining),
             None if reset is None else now + int(reset * 1000),
+            longest_seconds=_WINDOW_SECONDS,
         )
 
 

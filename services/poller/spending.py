@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
 
 from schemas.codec import Codec
 from schemas.events import PlatformRaw, PollerSpending
 from schemas.keys import checked_key
+from schemas.spending import month_of
 from schemas.topic_names import SPENDING
 from services.platforms.abilities import Priced
 from services.platforms.base import Platform
@@ -35,6 +37,8 @@ from services.runtime.logging import get_logger
 
 # How long what was booked waits to be told.
 FLUSH = 2 * MILLIS_PER_SECOND
+# Other pollers' clocks may be this far ahead of this machine's, ms.
+_CLOCKS = 10 * 60 * MILLIS_PER_SECOND
 _log = get_logger(__name__)
 
 
@@ -97,8 +101,11 @@ class Spending:
             event: PollerSpending = self._codec.decode(record.value)
             checked_key(topic, record.key, event)
             ledger = self._ledgers.get(event.platform)
-            if ledger is not None:
-                ledger.take(event)
+            now = self._time.now()
+            # What no poller books yet: a later month would push this one out of the books.
+            if ledger is not None and event.month <= month_of(now + MILLIS_PER_DAY):
+                # Nobody has booked what is to come; such a record would keep answers out of the books.
+                ledger.take(replace(event, as_of=min(event.as_of, now + _CLOCKS)))
 
         return tolerant(fold)
 

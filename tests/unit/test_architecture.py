@@ -91,7 +91,7 @@ PURE = {
     "services.poller.asking.refusals", "services.poller.asking.refused_shapes", "services.poller.asking.renewals",
     "services.poller.asking.round",
     "services.poller.asking.searches", "services.poller.asking.shapes", "services.poller.asking.sizes",
-    "services.poller.asking.smaller", "services.poller.asking.witnesses",
+    "services.poller.asking.smaller", "services.poller.asking.waits", "services.poller.asking.witnesses",
     "services.poller.connections.accounts", "services.poller.connections.redact", "services.poller.connections.tokens",
     "services.poller.partitions.ownership", "services.poller.requests.backfill_plan",
     "services.poller.schedule.batch", "services.poller.schedule.entry", "services.poller.schedule.fairness",

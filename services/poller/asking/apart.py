@@ -26,6 +26,7 @@ from services.poller.asking.decide import (
 )
 from services.poller.asking.questions import Asked, ChannelQuestion, SharedQuestion, Subject
 from services.poller.asking.smaller import fields_left_out, metrics_of
+from services.poller.asking.waits import obeyed
 from services.poller.schedule.batch import Fate
 
 # What is said of the token, of a limit or of the platform; said of every target, it is the whole answer's meaning.
@@ -42,7 +43,7 @@ def verdicts_in(
     for event in events:
         channel = (event.workspace_id, event.channel_id)
         for position, verdict in platform.verdicts(event, headers, now).items():
-            found[Subject(channel, event.targets[position].target_id)] = verdict
+            found[Subject(channel, event.targets[position].target_id)] = obeyed(verdict)
     return found
 
 

@@ -25,6 +25,7 @@ from services.poller.asking.circuit import (
     backoff,
     patience,
 )
+from services.poller.asking.waits import LONGEST_OF_ALL_SECONDS, latest_reset, obeyed_state
 from services.runtime.clock import MILLIS_PER_HOUR, MILLIS_PER_SECOND
 
 __all__ = [
@@ -125,13 +126,19 @@ class Pace:
 class _Longer:
     """A limit of a longer window, as headers told of it: what is left is spread over the time until it turns."""
 
-    __slots__ = ("limit", "remaining", "reset_at", "window")
+    __slots__ = ("latest_at", "limit", "remaining", "reset_at", "window")
 
     def __init__(self, state: LimitState, window_seconds: int, now: int) -> None:
         self.window = window_seconds * MILLIS_PER_SECOND
         self.limit = state.limit
         self.remaining = state.remaining or 0
         self.reset_at = state.reset_at if state.reset_at is not None else now + EMPTY_WAIT
+        self.latest_at = latest_reset(state, now)
+
+    def clock_set_back(self, by: int) -> None:
+        """The clock was set back by so many ms: the reset is no further away than it could be when it was told."""
+        self.latest_at -= by
+        self.reset_at = min(self.reset_at, self.latest_at)
 
     def wait_until(self, in_flight: int, now: int) -> int:
         """When a call may begin: 0 for now."""
@@ -149,14 +156,16 @@ class _Longer:
 
 class _Window:
     __slots__ = (
-        "failed_at", "failures", "held_until", "in_flight", "limit", "longer", "pace", "remaining", "reset_at",
-        "trying",
+        "failed_at", "failures", "held_until", "in_flight", "latest_at", "limit", "longer", "pace", "remaining",
+        "reset_at", "trying",
     )  # fmt: skip
 
     def __init__(self, pace: Pace | None) -> None:
         self.limit: int | None = None
         self.remaining: int | None = None
         self.reset_at: int | None = None
+        # No reset that was told can be later.
+        self.latest_at = 0
         self.held_until = 0
         self.in_flight = 0
         self.failures = 0
@@ -165,6 +174,17 @@ class _Window:
         self.trying = 0
         self.pace = pace
         self.longer: dict[int, _Longer] = {}
+
+    def clock_set_back(self, by: int) -> None:
+        self.held_until = max(0, self.held_until - by)
+        self.failed_at -= by
+        self.latest_at -= by
+        if self.reset_at is not None:
+            self.reset_at = min(self.reset_at, self.latest_at)
+        if self.pace is not None:
+            self.pace.clock_set_back(by)
+        for one in self.longer.values():
+            one.clock_set_back(by)
 
     def wait_until(self, now: int) -> int:
         if self.held_until > now:
@@ -270,12 +290,12 @@ class Budget:
                 window.pace.change(limit, self._share)
 
     def clock_set_back(self, by: int) -> None:
-        """The clock was set back by so many ms; a window's end that a platform told is of its own clock and stays."""
+        """The clock was set back by so many ms.
+
+        A window's end that a platform told is of its own clock and stays, but for what no window is as long as.
+        """
         for window in self._windows.values():
-            window.held_until = max(0, window.held_until - by)
-            window.failed_at -= by
-            if window.pace is not None:
-                window.pace.clock_set_back(by)
+            window.clock_set_back(by)
 
     def is_app_wide(self, platform: str, group: str) -> bool:
         """Whether a limit of the whole app is known for a group."""
@@ -345,13 +365,15 @@ class Budget:
         if state is None or state.remaining is None:
             return
         window = self._window(key.app if state.is_app_wide else key, now)
+        remaining, reset_at = state.remaining, obeyed_state(state, now).reset_at
         if state.window_seconds is not None and state.window_seconds >= _SPREAD_SECONDS:
-            window.longer[state.window_seconds] = _Longer(state, state.window_seconds, now)
+            window.longer[state.window_seconds] = _Longer(state._replace(reset_at=reset_at), state.window_seconds, now)
             return
-        window.remaining = state.remaining
+        window.remaining = remaining
         window.limit = state.limit
-        window.reset_at = state.reset_at
-        if state.reset_at is None and state.remaining <= 0:
+        window.reset_at = reset_at
+        window.latest_at = latest_reset(state, now)
+        if reset_at is None and remaining <= 0:
             window.held_until = max(window.held_until, now + EMPTY_WAIT)
             window.remaining = None
 
@@ -361,7 +383,7 @@ class Budget:
         Where it refuses again at the time that it said, or says no time that is to come, waits widen all the same.
 
         Args:
-            seconds: what it said, None when nothing.
+            seconds: what it said, as far as its verdict is obeyed (`waits.py`); None when nothing.
             exhausted: a quota of a day or month, not the pace.
             app_wide: the answer says that the limit is our whole app's; so no call of the group is made until then.
         """
@@ -372,7 +394,7 @@ class Budget:
         window = self._window(key.app if app_wide else key, now)
         failures = window.fail(now)
         if seconds is not None:
-            told = int(seconds * MILLIS_PER_SECOND) + 1
+            told = int(min(seconds, LONGEST_OF_ALL_SECONDS) * MILLIS_PER_SECOND) + 1
         elif exhausted:
             told = QUOTA_WAIT
         elif window.reset_at is not None and window.reset_at > now:

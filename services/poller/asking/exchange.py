@@ -22,6 +22,7 @@ from services.platforms.abilities import LimitsByWindow, has
 from services.platforms.base import Call, LimitState, Platform, Verdict
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
+from services.poller.asking.cut_waits import CutWaits
 from services.poller.asking.fetch import Fetcher, Reply
 from services.poller.asking.identifiers import EventIds
 from services.poller.asking.money import Ledger
@@ -118,6 +119,7 @@ class Exchange:
         self._metrics = metrics
         self._ownership = ownership or alone()
         self._ids = EventIds()
+        self._waits = CutWaits()
 
     async def make(
         self, name: str, question: Question, access: Access, origin: Origin, *, is_probe: bool = False
@@ -151,7 +153,7 @@ class Exchange:
                 _note_status(span, reply.status)
             now = self._time.now()
             for state in self._states(name, reply, now):
-                self._budget.observe(key, state, now)
+                self._budget.observe(key, self._waits.state(name, state, now), now)
             events = self._events(name, question, access, reply, origin, now)
             if ledger is not None:
                 for event in events:
@@ -162,7 +164,9 @@ class Exchange:
                     is_reserved = True
                 await self._publisher.publish(event, span)
                 is_reserved = False
-            verdict = self._platforms[name].classify(reply.status, reply.headers, access.redactor.body(reply.body), now)
+            body = access.redactor.body(reply.body)
+            told = self._platforms[name].classify(reply.status, reply.headers, body, now)
+            verdict = self._waits.verdict(name, told, now)
             self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
             return Answer(verdict, events, now, reply.headers)
         except NoAnswer as error:

@@ -49,6 +49,15 @@ _HEADERS = {"user-agent": USER_AGENT, "accept": "application/json", "accept-enco
 # What a path holds as it is; escapes in it are made already.
 _PATH_SAFE = "/%:@!$&'()*+,;="
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+# A compressed body may be longer than what it holds by this part and these bytes: stored blocks, and flushes between
+# them. Blocks that hold nothing could go on without end.
+_STORED_SHARE = 8
+_STORED_BYTES = 64 * 1024
+# RFC 1952, section 2.2: a gzip body may have several members, of which each costs a decoder. Servers that compress in
+# blocks of 64 KiB need 120 for the largest body.
+MOST_MEMBERS = 256
+# What zlib copies at most where a member ends within a chunk.
+_PIECE_BYTES = 64 * 1024
 
 # httpcore asks for this package at every lock; a search that fails takes 0.1 ms and is not remembered by Python.
 if importlib.util.find_spec("sniffio") is None:
@@ -189,7 +198,7 @@ class Fetcher:
             await self._give_back(platform, origin, transport)
 
     async def _body(self, response: httpx.Response) -> bytes:
-        """The whole body, decompressed, never holding more of it than allowed."""
+        """The whole body, decompressed, never holding more of it than allowed, nor reading on after its end."""
         limit = self._body_max_bytes
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding in ("identity", ""):
@@ -204,18 +213,15 @@ class Fetcher:
         return await self._decompressed(response, _WBITS[encoding], limit)
 
     async def _decompressed(self, response: httpx.Response, wbits: int, limit: int) -> bytes:
-        decoder = zlib.decompressobj(wbits)
-        received = bytearray()
+        inflating = _Inflating(wbits, limit)
         try:
             async for chunk in response.aiter_raw():
-                received += decoder.decompress(chunk, limit + 1 - len(received))
-                if len(received) > limit:
-                    raise AnswerTooLarge(f"the answer has more than {limit} bytes")
+                view = memoryview(chunk)
+                for start in range(0, len(view), _PIECE_BYTES):
+                    inflating.take(view[start : start + _PIECE_BYTES])
         except zlib.error as error:
             raise BrokenAnswer(f"the answer can't be decompressed: {error}") from None
-        if received and not decoder.eof:
-            raise BrokenAnswer("the compressed answer ends early")
-        return bytes(received)
+        return inflating.body()
 
     def _take(self, platform: str, origin: str) -> httpx.AsyncBaseTransport:
         """The connection used last, which is the likeliest to be open still, or a new one."""
@@ -252,3 +258,58 @@ class Fetcher:
                 await transport.aclose()
         self._idle.clear()
         self._idle_count = 0
+
+
+class _Inflating:
+    """One compressed body, as it comes: what it holds, what it takes and how many members it has are bounded.
+
+    Args:
+        wbits: zlib's name of the format.
+        limit: bytes that the body may hold.
+    """
+
+    def __init__(self, wbits: int, limit: int) -> None:
+        self._wbits = wbits
+        self._limit = limit
+        self._decoder = zlib.decompressobj(wbits)
+        self._members = 1
+        self._taken = 0
+        self._received = bytearray()
+
+    def take(self, piece: bytes | memoryview) -> None:
+        """Decompress one piece.
+
+        Raises:
+            AnswerTooLarge: the body holds more than it may.
+            BrokenAnswer: something follows the end, of gzip more than further members; or the pieces hold nothing.
+            zlib.error: as zlib.
+        """
+        self._taken += len(piece)
+        if self._taken > self._limit + self._limit // _STORED_SHARE + _STORED_BYTES:
+            raise BrokenAnswer("the compressed answer is longer than what it may hold")
+        left: bytes | memoryview = piece
+        while left:
+            if self._decoder.eof:
+                self._begin_member()
+            self._received += self._decoder.decompress(left, self._limit + 1 - len(self._received))
+            if len(self._received) > self._limit:
+                raise AnswerTooLarge(f"the answer has more than {self._limit} bytes")
+            left = self._decoder.unused_data
+
+    def body(self) -> bytes:
+        """All that was received, once no piece is left; an answer without a body is empty, however it is said to come.
+
+        Raises:
+            BrokenAnswer: the body ends early.
+        """
+        if self._taken and not self._decoder.eof:
+            raise BrokenAnswer("the compressed answer ends early")
+        return bytes(self._received)
+
+    def _begin_member(self) -> None:
+        if self._wbits != _WBITS["gzip"]:
+            raise BrokenAnswer("something follows the end of the compressed answer")
+        if self._members >= MOST_MEMBERS:
+            raise BrokenAnswer(f"the compressed answer has more than {MOST_MEMBERS} members")
+        self._members += 1
+        self._decoder = zlib.decompressobj(self._wbits)

@@ -37,6 +37,7 @@ from services.platforms.base import Channel, Outcome, Platform
 from services.poller.asking.binding import Binder
 from services.poller.asking.channel_writes import ChannelWrites
 from services.poller.asking.circuit import Uniform, backoff
+from services.poller.asking.cut_waits import CutWaits
 from services.poller.asking.directory import Directory
 from services.poller.asking.fetch import Fetcher
 from services.poller.asking.renewals import DONE, IMPOSSIBLE, Barred, Renewal
@@ -133,6 +134,7 @@ class Refresher:
         self._barred: dict[ChannelKey, Barred] = {}
         self._expired: dict[ChannelKey, int] = {}
         self._useless: dict[ChannelKey, tuple[int, int]] = {}
+        self._waits = CutWaits()
         self._places = {name: asyncio.Semaphore(CONCURRENCY) for name in platforms}
         self._changed = asyncio.Event()
         self._binder = Binder(
@@ -343,8 +345,10 @@ class Refresher:
             answer = RefreshFailure(Outcome.REQUEST_WRONG, detail="unreadable")
         finally:
             self._publisher.release()
-        if isinstance(answer, RefreshFailure) and self._directory is not None and channel is not None:
-            self._directory.forget(name, channel)
+        if isinstance(answer, RefreshFailure):
+            answer = self._waits.failure(name, answer, self._time.now())
+            if self._directory is not None and channel is not None:
+                self._directory.forget(name, channel)
         outcome = answer.outcome.value if isinstance(answer, RefreshFailure) else Outcome.OK.value
         self._metrics.refreshes.labels(name, outcome).inc()
         return answer

@@ -9,6 +9,7 @@ Guarantee: at most once. A request that is late, or one too many, gets no reply:
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Protocol
 
 from schemas.codec import Codec, MalformedEvent
@@ -19,6 +20,8 @@ from services.poller.partitions.ownership import Ownership
 from services.poller.timing import Time
 from services.runtime.logging import get_logger
 
+# For how long a request may be served, ms, whatever deadline it names: whoever asks waits for some minutes at most.
+LONGEST = 10 * 60_000
 _log = get_logger(__name__)
 
 
@@ -77,6 +80,7 @@ class Intake:
         except MalformedEvent as error:
             _log.error("a request can't be read and is passed over", error=str(error))
             return
+        request = replace(request, deadline_at=min(request.deadline_at, self._time.now() + LONGEST))
         is_backfill = request.origin == Origin.BACKFILL
         server, served = self._backfill if is_backfill else self._live, self._served[is_backfill]
         is_taken = (

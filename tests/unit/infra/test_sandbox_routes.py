@@ -604,7 +604,8 @@ async def test_rate_limits_count_and_turn(bench: Bench) -> None:
     call = platform("x").identity_call(channel_of("x"))
     for left in range(74, -1, -1):
         answer, _, _ = await bench.call("x", call)
-        assert platform("x").limits(dict(answer.headers), NOW) == LimitState(75, left, NOW + 900_000)
+        state = platform("x").limits(dict(answer.headers), NOW)
+        assert state == LimitState(75, left, NOW + 900_000, longest_seconds=900)
     _, verdict, _ = await bench.call("x", call)
     assert verdict.outcome is Outcome.RETRY_LATER
     assert verdict.retry_after_seconds == 900

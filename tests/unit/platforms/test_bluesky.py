@@ -78,7 +78,7 @@ def test_an_error_with_200_says_nothing() -> None:
 
 def test_limits() -> None:
     headers = golden.response("bluesky", "normal")["headers"]
-    assert PLATFORM.limits(headers, NOW) == LimitState(3000, 2999, 1_795_223_100_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(3000, 2999, 1_795_223_100_000, longest_seconds=300)
     assert PLATFORM.limits({}, NOW) is None
 
 

@@ -75,7 +75,7 @@ def test_watch_times_are_rounded_by_their_digits() -> None:
 
 def test_limits() -> None:
     headers = {"x-ratelimit-limit": '1000, 1000;w=60;name="a"', "x-ratelimit-remaining": "7", "x-ratelimit-reset": "41"}
-    assert PLATFORM.limits(headers, NOW) == LimitState(1000, 7, NOW + 41_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(1000, 7, NOW + 41_000, longest_seconds=60)
     assert PLATFORM.limits({}, NOW) is None
 
 

@@ -66,7 +66,7 @@ def test_failures(status: int, body: dict[str, object], outcome: Outcome) -> Non
 
 def test_what_is_left_is_a_decimal_number() -> None:
     headers = {"x-ratelimit-used": "4", "x-ratelimit-remaining": "96.0", "x-ratelimit-reset": "300"}
-    assert PLATFORM.limits(headers, NOW) == LimitState(100, 96, NOW + 300_000)
+    assert PLATFORM.limits(headers, NOW) == LimitState(100, 96, NOW + 300_000, longest_seconds=600)
 
 
 NAMED = "linux:com.example.stats:v1.0 (by /u/example)"

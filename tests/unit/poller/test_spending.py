@@ -36,6 +36,7 @@ from services.poller.schedule.schedule import Schedule
 from services.poller.spending import FLUSH, Spending, ledgers
 from services.runtime.brokers import Record
 from services.runtime.clock import MILLIS_PER_DAY, MILLIS_PER_HOUR
+from services.runtime.kafka import key as message_key
 from services.runtime.secrets import TokenCipher, TokenPair
 from tests.support.manual_clock import ManualTime
 from tests.support.memory_publisher import MemoryPublisher
@@ -211,6 +212,28 @@ async def test_what_others_spent_counts_and_a_restart_goes_on(worlds: list[World
     for event in first.publisher.events:
         second.spending.replay(event)
     assert second.books["x"].state(second.time.at).spent == first.books["x"].state(first.time.at).spent
+
+
+async def test_a_record_of_a_time_to_come_keeps_nothing_out_of_the_books(worlds: list[World]) -> None:
+    worlds.append(first := World("100"))
+    first.connect("w1", 1, 2)
+    await first.time.advance(FLUSH + 1_000)
+    worlds.append(second := World("100"))
+    await second.time.advance(2 * FLUSH)
+    (key, record), *_ = first.publisher.records
+    empty = replace(record, days=(0,) * 31, reads={})
+    absurd = [replace(empty, as_of=2**50), *(replace(empty, month=month) for month in ("9998-01", "9999-12"))]
+    fold = second.spending.fold()
+    fold(SPENDING, Record(SPENDING, 0, 0, 0, key, CODEC.encode(absurd[0])))
+    await second.time.advance(MILLIS_PER_HOUR)
+    event = first.publisher.events[0]
+    second.spending.replay(replace(event, captured_at=second.time.at))
+    spent = second.books["x"].state(second.time.at).spent
+    assert spent > 0
+    for offset, one in enumerate(absurd[1:], 1):
+        of_month = message_key("w1", "x", one.month)
+        fold(SPENDING, Record(SPENDING, 0, offset, 0, of_month, CODEC.encode(one)))
+    assert second.books["x"].state(second.time.at).spent == spent
 
 
 async def test_an_entry_that_was_captured_today_costs_nothing_more(worlds: list[World]) -> None:

@@ -358,6 +358,21 @@ async def test_a_token_that_still_works_is_used_while_its_refresh_has_to_wait(wo
     assert world.refreshes() == 1
 
 
+async def test_an_absurd_wait_of_a_token_endpoint_is_obeyed_for_a_day(world: World) -> None:
+    world.x.refused = lambda: json_answer(429, b"{}", retry_after="999999999999")
+    world.put("access-old", "refresh-0")
+    world.connect()
+    world.publish("a")
+    await world.time.advance(MILLIS_PER_HOUR)
+    refreshes = world.refreshes()
+    world.x.refused = None
+    await world.time.advance(22 * MILLIS_PER_HOUR)
+    assert world.refreshes() == refreshes
+    await world.time.advance(3 * MILLIS_PER_HOUR)
+    assert world.held() == TokenPair("access-1", "refresh-1")
+    assert world.publisher.events[-1].http_status == 200
+
+
 async def test_without_a_refresh_token_the_channel_expires_at_once(world: World) -> None:
     world.put("access-old", None)
     world.connect()

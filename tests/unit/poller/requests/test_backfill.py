@@ -11,6 +11,7 @@ from schemas.events import Origin, PollerReply, PullKind
 from services.platforms.base import LimitState
 from services.poller.asking.budget import WindowKey
 from services.poller.requests.backfill import INACTIVE, LATER, LOOK
+from services.poller.requests.intake import LONGEST
 from tests.unit.poller.builders import post, target
 from tests.unit.poller.requests.test_live import REQUESTS, SECOND, World, failing
 
@@ -46,6 +47,17 @@ async def test_a_part_is_acknowledged_answered_without_bodies_and_done(world: Wo
     assert (told.body, published.body != b"") == (b"", True)
     assert published.origin == told.origin == Origin.BACKFILL
     assert replies[-1].error_code is None
+
+
+async def test_a_deadline_that_never_comes_keeps_no_place_for_ever(world: World) -> None:
+    world.catalog.put_post(
+        "w1", "p9", post(target("due", "c1"), post_id="p9", published_at=world.time.at), world.time.at
+    )
+    await world.time.advance(SECOND)
+    await send(world, "r1", "t1", deadline_at=4_000_000_000_000)
+    await world.time.advance(LONGEST + 60 * SECOND)
+    assert kinds(world.replies["r1"])[-1] == "DONE"
+    assert not world.wire.requests
 
 
 async def test_nothing_is_asked_while_anything_scheduled_is_due(world: World) -> None:
