@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS, TOPICS_OF_CHANGES
 from services.runtime.brokers import Place
@@ -20,6 +21,8 @@ from services.runtime.cursors import Place as CursorPlace
 MOST_OFTEN_MILLIS: Final = 1_000
 """A workspace is told of changed metrics at most once in this time."""
 COUNTED: Final = (POST_ROLLUPS, CHANNEL_ROLLUPS)
+# Counts of more things are no counts of ours.
+_MOST_THINGS: Final = 2**53
 
 
 @dataclass(slots=True)
@@ -90,11 +93,10 @@ def told(
         at, posts, channels = place, counts[POST_ROLLUPS], counts[CHANNEL_ROLLUPS]
         if before is None and alone:
             return alone[0]
-        if before is not None:
-            earlier = orjson.loads(before)
-            posts, channels = posts + earlier["posts"], channels + earlier["channels"]
+        if before is not None and (earlier := _earlier(before)) is not None:
+            posts, channels = posts + earlier.posts, channels + earlier.channels
             try:
-                held = cursors.read(workspace_id, earlier["cursor"], now, incarnation)
+                held = cursors.read(workspace_id, earlier.cursor, now, incarnation)
             except (CursorRefused, CursorExpired):
                 pass  # of topics that were made anew, or of keys that are gone: nothing can be read from there
             else:
@@ -106,3 +108,21 @@ def told(
         return text
 
     return content
+
+
+class _Earlier(BaseModel):
+    """What an untried delivery tells already; whoever may write the topic of deliveries can write anything there."""
+
+    model_config = ConfigDict(strict=True)
+
+    cursor: str
+    posts: int = Field(ge=0, le=_MOST_THINGS)
+    channels: int = Field(ge=0, le=_MOST_THINGS)
+
+
+def _earlier(content: str) -> _Earlier | None:
+    """The content of an untried delivery; None where it is no content of ours."""
+    try:
+        return _Earlier.model_validate_json(content)
+    except ValidationError:
+        return None

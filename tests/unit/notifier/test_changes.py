@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS, TOPICS_OF_CHANGES
 from services.notifier.changes import MOST_OFTEN_MILLIS, Gathering, News, told
@@ -65,6 +66,18 @@ def test_untried_news_begins_where_it_began_and_sees_as_far_as_the_newest() -> N
     read = orjson.loads(both)
     assert (read["posts"], read["channels"]) == (3, 0)
     assert CURSORS.read("w1", read["cursor"], START, "one") == CursorPlace(AT, (9, 9, 9, 9, 9))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "not json", "[]", "null", "{}", '{"cursor": 1, "posts": 1, "channels": 1}', "[" * 100_000,
+     '{"cursor": "x", "posts": -1, "channels": 0}', '{"cursor": "x", "posts": 1e400, "channels": 0}',
+     '{"cursor": "x", "posts": true, "channels": 0}', '{"cursor": "x", "posts": ' + "9" * 50 + ', "channels": 0}'],
+)  # fmt: skip
+def test_a_strangers_record_in_the_place_of_untried_news_stops_nothing(content: str) -> None:
+    """Whoever may write the topic of deliveries can write anything there, and it was read at each start again."""
+    news = told("w1", news_of("p1"), (6, 6, 6, 6, 6), CURSORS, "one", START)
+    assert news(content) == news(None)
 
 
 def test_a_cursor_of_topics_that_were_made_anew_is_replaced() -> None:

@@ -140,16 +140,13 @@ def test_what_each_platform_says_in_headers_of_its_own(told: Told) -> None:
 
 @pytest.mark.parametrize("name", PLATFORMS)
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(("text", "says", "kept"), RETRY_AFTER)
-def test_retry_after_of_whoever_answers(
-    name: str, status: int, text: str, says: float | None, kept: float | None
-) -> None:
+def test_retry_after_of_whoever_answers(name: str, status: int) -> None:
     """The page of a proxy, in a platform's place."""
-    headers = {"content-type": "text/html", "retry-after": text, "date": DATE}
-    verdict = PLATFORMS[name].classify(status, headers, b"<html>", NOW)
-    assert verdict.outcome is (Outcome.RETRY_LATER if status == 429 else Outcome.PLATFORM_DOWN)
-    assert verdict.retry_after_seconds == says
-    assert obeyed(verdict).retry_after_seconds == kept
+    for text, says, kept in RETRY_AFTER:
+        headers = {"content-type": "text/html", "retry-after": text, "date": DATE}
+        verdict = PLATFORMS[name].classify(status, headers, b"<html>", NOW)
+        assert verdict.outcome is (Outcome.RETRY_LATER if status == 429 else Outcome.PLATFORM_DOWN), text
+        assert (verdict.retry_after_seconds, obeyed(verdict).retry_after_seconds) == (says, kept), text
 
 
 def test_a_date_without_a_date_to_count_from_says_nothing() -> None:
@@ -322,12 +319,13 @@ def test_the_end_of_a_limit_of_a_token_endpoint_is_no_wait_since_1970(
     assert obeyed_failure(failure) == failure
 
 
-@pytest.mark.parametrize("life", [0, -1, -1e300, 1e300, 10**18, "never", "", "-5", "nan", "9" * 400, None, [], True])
 @pytest.mark.parametrize("name", ["x", "linkedin", "instagram", "threads", "tiktok", "youtube", "pinterest", "reddit"])
-def test_a_life_that_is_none_is_no_end_of_a_token(name: str, life: Any) -> None:
+def test_a_life_that_is_none_is_no_end_of_a_token(name: str) -> None:
     platform = PLATFORMS[name]
     assert has(platform, Refreshable)
-    body = orjson.dumps({"access_token": "a", "token_type": "bearer", "expires_in": life})
-    grant = platform.read_refresh(200, {}, body)
-    assert isinstance(grant, TokenGrant)
-    assert grant.expires_in_seconds is None
+    lives = [0, -1, -1e300, 1e300, 10**18, "never", "", "-5", "nan", "9" * 400, None, [], True]
+    for life in lives:
+        body = orjson.dumps({"access_token": "a", "token_type": "bearer", "expires_in": life})
+        grant = platform.read_refresh(200, {}, body)
+        assert isinstance(grant, TokenGrant)
+        assert grant.expires_in_seconds is None, life
