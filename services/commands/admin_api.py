@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import typer
 from pydantic import BaseModel, ValidationError
 
-from services.runtime.api_access import checked_origin, sendable_key
 from services.runtime.patience import waiting_for
+from services.runtime.sendable import checked_origin, sendable_key
 from services.runtime.settings import exit_with
 
 if TYPE_CHECKING:

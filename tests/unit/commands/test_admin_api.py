@@ -212,7 +212,9 @@ def test_lines_of_the_catalog_name_no_other_path(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strange = ["../x", "a/b", 7, None, ["w"], {"w": 1}, ""]
-    posts = [{"type": "post", "workspace_id": one, "targets": [{"channel_id": "c"}]} for one in strange]
+    posts: list[dict[str, object]] = [
+        {"type": "post", "workspace_id": one, "targets": [{"channel_id": "c"}]} for one in strange
+    ]
     posts += [{"type": "post", "workspace_id": "acme", "targets": targets} for targets in (7, [1], "ab", [{}], None)]
     posts += [
         {"type": "post", "workspace_id": "acme", "targets": [{"channel_id": one}, {"channel_id": "c"}]}

@@ -15,7 +15,9 @@ from services.runtime import stopping
 
 # Runs the real command line, with the body of one command replaced.
 COMMAND = """
-import signal, sys, time
+import signal, sys, time, types
+# Reading every setting of every service takes a while.
+sys.modules["services.configuration"] = types.SimpleNamespace(check_environment=list)
 {before}
 import services.cli as cli
 import services.commands.{module} as commands

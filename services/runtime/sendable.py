@@ -1,4 +1,4 @@
-"""What a caller of the query API is given: its origin and a key. Pure; no message repeats a secret.
+"""Addresses and keys in settings and options, as HTTP clients can send them. Pure; no message repeats a secret.
 
 In: texts as a person wrote them. Out: texts that can be sent as they are, or an error that says what is wrong.
 """
@@ -31,6 +31,15 @@ def sendable_secret(secret: SecretStr) -> SecretStr:
     return SecretStr(sendable_key(secret.get_secret_value()))
 
 
+def is_http_url(text: str) -> bool:
+    """Whether a text is an http(s) address with a valid host and port; it may hold a user and a password."""
+    try:
+        parts = urlsplit(text)
+        return text.isprintable() and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def checked_origin(text: str) -> str:
     """The address of the query API, without a slash at its end; a path of a proxy may follow the origin.
 
@@ -38,13 +47,11 @@ def checked_origin(text: str) -> str:
         ValueError: the text is no such address. The message does not repeat the text, which may hold a password.
     """
     address = text.strip()
-    try:
-        parts = urlsplit(address)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or _NOT_IN_ADDRESSES.search(address) or parts.query or parts.fragment:
+    if not is_http_url(address) or _NOT_IN_ADDRESSES.search(address):
         raise ValueError("must be an http(s) origin, such as https://analytics.example.com")
+    parts = urlsplit(address)
+    if parts.query or parts.fragment:
+        raise ValueError("must be an http(s) origin without a query, such as https://analytics.example.com")
     if "@" in parts.netloc:
         raise ValueError("must be an origin without user and password, such as https://analytics.example.com")
     return address.rstrip("/")
