@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -348,10 +348,13 @@ def test_of_two_exports_to_one_file_each_writes_a_part_of_its_own(tmp_path: Path
     path = tmp_path / "posts.csv"
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if "inner" in str(request.url):
-            return httpx.Response(200, content=b"inner, the longer one")
+        return httpx.Response(200, content=b"inner" if "inner" in str(request.url) else outer())
+
+    def outer() -> Iterator[bytes]:
+        yield b"out"
         Wire(answer).client().export_to(path, "posts", channel_id="inner")
-        return httpx.Response(200, content=b"outer")
+        assert path.read_bytes() == b"inner"
+        yield b"er"
 
     Wire(answer).client().export_to(path, "posts")
     assert path.read_bytes() == b"outer"
