@@ -13,10 +13,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer._click.core import Context
 from typer._click.exceptions import ClickException
+from typer.core import TyperGroup
 
 from services.commands.backup import backup
 from services.commands.catalog import catalog
@@ -26,11 +28,25 @@ from services.commands.platforms import platforms
 from services.commands.secrets import secrets
 from services.commands.usable import usable
 from services.commands.workspace import workspace
+from services.runtime import stopping
 from services.runtime.patience import waiting_for
 from services.runtime.settings import FILE_SUFFIX, SettingsError, exit_with, read_secret
 
+
+class _Commands(TyperGroup):
+    """All commands; Ctrl-C or SIGTERM ends any of them with one line."""
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            exit_with("stopped", stopping.exit_code())
+
+
 app = typer.Typer(
     name="tidemark",
+    cls=_Commands,
     help="Analytics backend for social publishing products, on Kafka and ClickHouse.",
     no_args_is_help=True,
     add_completion=False,
@@ -336,13 +352,14 @@ def status(
 def main() -> None:
     """Entry point of the console script; a wrong option or command ends it with one line that names the mistake."""
     try:
-        code = app(standalone_mode=False)
+        with stopping.stoppable():
+            code = app(standalone_mode=False)
     except ClickException as error:
         message = error.format_message()
         # An empty message means that the help was printed instead.
         sys.exit(error.exit_code) if not message else exit_with(message, error.exit_code)
-    except typer.Abort:
-        exit_with("stopped", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        exit_with("stopped", stopping.exit_code())
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal, TypeVar
 
 from tidemark_client.changes import ChangeCalls
@@ -26,7 +27,7 @@ from tidemark_client.models import (
     Usage,
     Window,
 )
-from tidemark_client.transport import quoted
+from tidemark_client.transport import parsed, quoted
 from tidemark_client.webhooks import WebhookCalls
 
 _PREFIX = "/tidemark/v1"
@@ -305,9 +306,10 @@ class Tidemark(ChangeCalls, WebhookCalls):
 
     def export_to(self, path: Path, dataset: Dataset, **asked: Any) -> None:
         """Write `export` to a file, which appears only once it is whole."""
-        part = path.with_name(path.name + ".part")
+        # Another export to the same file writes a part of its own.
+        part = path.with_name(f"{path.name}.{token_hex(8)}.part")
         try:
-            with self.export(dataset, **asked) as chunks, part.open("wb") as file:
+            with self.export(dataset, **asked) as chunks, part.open("xb") as file:
                 file.writelines(chunks)
             part.replace(path)
         finally:
@@ -337,7 +339,7 @@ class Tidemark(ChangeCalls, WebhookCalls):
         for first in range(0, len(ids), MOST_IDS):
             body = {"ids": list(ids[first : first + MOST_IDS])}
             reply = self._call("POST", f"{_PREFIX}/{subject}/query", json=body, repeatable=True)
-            page = model.model_validate_json(reply.content)
+            page = parsed(model, reply)
             data += page.data
             missing += page.missing
         return model(data=data, missing=missing, next_cursor=None)

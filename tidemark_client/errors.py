@@ -16,7 +16,8 @@ class TidemarkError(Exception):
     Attributes:
         status: the reply's HTTP status; None when no reply came.
         code: a stable code for programs, such as `not_found` or `rate_limited`; `unreachable` when no reply came,
-            `closed` when the client was closed while the call waited to be made again.
+            `strange_reply` when another server may have replied, `closed` when the client was closed while the call
+            waited to be made again.
         message: a text for people.
         retry_after: seconds after which asking again may help; None where the server named no time.
     """
@@ -52,7 +53,14 @@ class TidemarkError(Exception):
     @classmethod
     def of_transport(cls, error: Exception) -> TidemarkError:
         """The error of a call without a whole reply."""
-        return cls(None, "unreachable", str(error) or type(error).__name__)
+        # Errors about a request that can't be sent repeat its headers, and so the key.
+        is_safe = not isinstance(error, httpx.LocalProtocolError)
+        return cls(None, "unreachable", (str(error) if is_safe else "") or type(error).__name__)
+
+    @classmethod
+    def of_strange_reply(cls, status: int) -> TidemarkError:
+        """The error of a reply that is not Tidemark's own; nothing of the reply is repeated."""
+        return cls(status, "strange_reply", "The reply is not Tidemark's own; check the address, and proxies between.")
 
     @classmethod
     def of_closing(cls) -> TidemarkError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 from httpx_sse import ServerSentEvent, SSEError, connect_sse
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from tidemark_client.errors import TidemarkError
@@ -27,6 +28,7 @@ LONGEST_PAUSE_SECONDS = 600.0
 # Longer than the 15 s between comments of a stream: a connection that is silent for longer is lost.
 SILENT_SECONDS = 40.0
 _Answer = TypeVar("_Answer", bound=BaseModel)
+_VISIBLE = re.compile(r"[!-~]+")
 _random = SystemRandom()
 _backoff = wait_random_exponential(multiplier=0.2, max=5)
 
@@ -35,6 +37,25 @@ def quoted(thing_id: str) -> str:
     """An id as one segment of a path, whatever characters the id holds."""
     # As they are, the segments "." and ".." are taken out of a path before it is sent (RFC 3986, 5.2.4).
     return thing_id.replace(".", "%2E") if thing_id in (".", "..") else quote(thing_id, safe=":")
+
+
+def parsed(model: type[_Answer], reply: httpx.Response) -> _Answer:
+    """A reply by its model.
+
+    Raises:
+        TidemarkError: the reply is not Tidemark's own. Its text is not repeated: it may hold a new key.
+    """
+    try:
+        return model.model_validate_json(reply.content)
+    except ValidationError:
+        raise TidemarkError.of_strange_reply(reply.status_code) from None
+
+
+def _sendable(key: str | SecretStr) -> SecretStr:
+    text = (key if isinstance(key, str) else key.get_secret_value()).strip()
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("the key is empty, or has spaces or characters that a header can't hold")
+    return SecretStr(text)
 
 
 class _Bearer(httpx.Auth):
@@ -58,6 +79,9 @@ class Transport:
         transport: replaces the network in tests.
         sleep: replaces waiting (seconds) between calls in tests.
         clock: replaces the monotonic clock (seconds) in tests.
+
+    Raises:
+        ValueError: the address is none, or a header can't hold the key. The message repeats neither.
     """
 
     def __init__(
@@ -74,15 +98,17 @@ class Transport:
         self._closed = threading.Event()
         self._sleep = self._closed.wait if sleep is None else sleep
         self._clock = clock
+        try:
+            address = httpx.URL(self._url)
+        except httpx.InvalidURL:
+            raise ValueError("the address is no http(s) origin, such as https://analytics.example.com") from None
+        self._shown = str(address.copy_with(userinfo=b""))
         self._http = httpx.Client(
-            base_url=self._url,
-            auth=_Bearer(SecretStr(key) if isinstance(key, str) else key),
-            timeout=timeout_seconds,
-            transport=transport,
+            base_url=address, auth=_Bearer(_sendable(key)), timeout=timeout_seconds, transport=transport
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r})"
+        return f"{type(self).__name__}({self._shown!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +165,7 @@ class Transport:
 
     def _read(self, model: type[_Answer], path: str, params: Mapping[str, Any] | None = None) -> _Answer:
         """The reply of a GET, by its model; raises as `_call` does."""
-        return model.model_validate_json(self._call("GET", path, params=params, repeatable=True).content)
+        return parsed(model, self._call("GET", path, params=params, repeatable=True))
 
     def _pause(self, seconds: float) -> None:
         """Wait between two calls.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from tidemark_client.models import Answer
-from tidemark_client.transport import Transport, quoted
+from tidemark_client.transport import Transport, parsed, quoted
 
 WEBHOOKS_SCOPE = "webhooks:write"
 
@@ -104,15 +104,15 @@ class WebhookCalls(Transport):
             rules: for `post.threshold`.
         """
         body = {"url": url, "types": list(types), "description": description, "rules": _rules(rules)}
-        return WebhookWithSecret.model_validate_json(self._asked("POST", "", body).content)
+        return parsed(WebhookWithSecret, self._asked("POST", "", body))
 
     def webhooks(self) -> list[Webhook]:
         """All webhooks, oldest first."""
-        return Webhooks.model_validate_json(self._asked("GET", "").content).webhooks
+        return parsed(Webhooks, self._asked("GET", "")).webhooks
 
     def webhook(self, webhook_id: str) -> Webhook:
         """A webhook of the workspace, by its id."""
-        return Webhook.model_validate_json(self._asked("GET", f"/{quoted(webhook_id)}").content)
+        return parsed(Webhook, self._asked("GET", f"/{quoted(webhook_id)}"))
 
     def change_webhook(
         self,
@@ -133,7 +133,7 @@ class WebhookCalls(Transport):
             "status": status,
         }
         body = {name: value for name, value in given.items() if value is not None}
-        return Webhook.model_validate_json(self._asked("PATCH", f"/{quoted(webhook_id)}", body).content)
+        return parsed(Webhook, self._asked("PATCH", f"/{quoted(webhook_id)}", body))
 
     def delete_webhook(self, webhook_id: str) -> None:
         """Delete a webhook: nothing is delivered any more, also nothing that still waits."""
@@ -142,7 +142,7 @@ class WebhookCalls(Transport):
     def rotate_webhook(self, webhook_id: str) -> WebhookWithSecret:
         """Make a new secret; for 24 hours deliveries carry signatures by both secrets."""
         reply = self._asked("POST", f"/{quoted(webhook_id)}/rotate")
-        return WebhookWithSecret.model_validate_json(reply.content)
+        return parsed(WebhookWithSecret, reply)
 
     def test_webhook(self, webhook_id: str) -> str:
         """Deliver a test event, and return the delivery's id."""
@@ -161,7 +161,7 @@ class WebhookCalls(Transport):
         while True:
             asked = {"status": status, "limit": page_size, "cursor": cursor}
             path = f"{_PATH}/{quoted(webhook_id)}/deliveries"
-            page = Deliveries.model_validate_json(self._call("GET", path, params=asked, repeatable=True).content)
+            page = parsed(Deliveries, self._call("GET", path, params=asked, repeatable=True))
             yield from page.deliveries
             cursor = page.next_cursor
             if cursor is None:
@@ -173,7 +173,7 @@ class WebhookCalls(Transport):
         """Deliver once more: one delivery, or all finished ones since an instant, up to 1,000 a call."""
         body = {"delivery_id": delivery_id} if since is None else {"since": since.isoformat()}
         reply = self._asked("POST", f"/{quoted(webhook_id)}/redeliver", body)
-        return Redelivered.model_validate_json(reply.content)
+        return parsed(Redelivered, reply)
 
     def _asked(self, method: str, rest: str, body: Any = None) -> Any:
         return self._call(method, _PATH + rest, json=body, repeatable=method in ("GET", "DELETE", "PATCH"))

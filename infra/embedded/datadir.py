@@ -237,7 +237,7 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE_FILE) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
 

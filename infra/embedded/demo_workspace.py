@@ -64,6 +64,8 @@ def _opens(origin: str, key: str) -> bool:
     try:
         with Tidemark(origin, key) as client:
             next(client.channels(page_size=1), None)
+    except ValueError:
+        return False  # what the file holds can be no key
     except TidemarkError as error:
         if error.status in (401, 403):
             return False

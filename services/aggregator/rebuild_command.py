@@ -15,6 +15,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild import RebuildError, Step, run_rebuild
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
+from services.runtime import stopping
 from services.runtime.clock import SystemClock
 from services.runtime.patience import saying
 from services.runtime.registry import RegistryUnavailable
@@ -96,7 +97,7 @@ def run(handover_seconds: float) -> int:
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
-        exit_with("stopped; run `tidemark rebuild` again to continue from here", 130)
+        exit_with("stopped; run `tidemark rebuild` again to continue from here", stopping.exit_code())
     finally:
         display.stop()
         store.close()

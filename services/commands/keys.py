@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from services.commands.admin_api import LOCAL, AdminKey, ApiUrl, ask, workspace_path
+from services.commands.admin_api import (
+    LOCAL,
+    AdminKey,
+    ApiUrl,
+    MadeKey,
+    Workspace,
+    ask,
+    checked_id,
+    order,
+    workspace_path,
+)
 from services.runtime.settings import exit_with
 
 keys = typer.Typer(help="Make and revoke API keys, through the admin API.", no_args_is_help=True)
@@ -18,7 +28,7 @@ _SCOPES = ("analytics:read", "webhooks:write")
 
 @keys.command("create")
 def keys_create(
-    workspace: Annotated[str, typer.Argument(help="The workspace that the key gives access to.")],
+    workspace: Annotated[str, typer.Argument(help="The workspace that the key gives access to.", callback=checked_id)],
     admin_key: AdminKey,
     api: ApiUrl = LOCAL,
     style: Annotated[
@@ -30,36 +40,36 @@ def keys_create(
     scope: Annotated[list[str] | None, typer.Option(help="A scope of the key; may be repeated.")] = None,
 ) -> None:
     """Make a key and print its id and the key itself, which is never shown again."""
-    if not workspace:
-        exit_with("the workspace's name is empty; name the workspace that the key is for, such as acme")
     if unknown := sorted(set(scope or ()) - set(_SCOPES)):
         exit_with(f"--scope {unknown[0]}: no such scope; there are {', '.join(_SCOPES)}")
-    if not ask("GET", api, admin_key, workspace_path(workspace)).json()["channels"]:
+    if not ask("GET", api, admin_key, workspace_path(workspace), Workspace).channels:
         print(f"tidemark: the workspace {workspace} has no channels yet; the key is made all the same", file=sys.stderr)
     body: dict[str, object] = {"scopes": scope or ["analytics:read"], "style": style}
-    made = ask("POST", api, admin_key, f"{workspace_path(workspace)}/keys", body=body).json()
-    print(f"{made['id']}\t{made['key']}")
+    made = ask("POST", api, admin_key, workspace_path(workspace, "keys"), MadeKey, status=201, body=body)
+    print(f"{made.id}\t{made.key}")
 
 
 @keys.command("list")
 def keys_list(
-    workspace: Annotated[str, typer.Argument(help="The workspace.")], admin_key: AdminKey, api: ApiUrl = LOCAL
+    workspace: Annotated[str, typer.Argument(help="The workspace.", callback=checked_id)],
+    admin_key: AdminKey,
+    api: ApiUrl = LOCAL,
 ) -> None:
     """Print id, creation time, style and scopes of each key of a workspace; the keys themselves are stored nowhere."""
-    held = ask("GET", api, admin_key, workspace_path(workspace)).json()["keys"]
+    held = ask("GET", api, admin_key, workspace_path(workspace), Workspace).keys
     for key in held:
-        print("\t".join((key["id"], key["created_at"], key["style"], ",".join(key["scopes"]))))
+        print("\t".join((key.id, key.created_at, key.style, ",".join(key.scopes))))
     if not held:
         print(f"the workspace {workspace} has no keys", file=sys.stderr)
 
 
 @keys.command("revoke")
 def keys_revoke(
-    workspace: Annotated[str, typer.Argument(help="The key's workspace.")],
-    key_id: Annotated[str, typer.Argument(help="The key's id, not the key.")],
+    workspace: Annotated[str, typer.Argument(help="The key's workspace.", callback=checked_id)],
+    key_id: Annotated[str, typer.Argument(help="The key's id, not the key.", callback=checked_id)],
     admin_key: AdminKey,
     api: ApiUrl = LOCAL,
 ) -> None:
     """Revoke a key everywhere within 5 s."""
-    ask("DELETE", api, admin_key, f"{workspace_path(workspace)}/keys/{key_id}")
+    order("DELETE", api, admin_key, workspace_path(workspace, "keys", key_id))
     print(f"revoked {key_id}")

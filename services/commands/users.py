@@ -7,7 +7,6 @@ may read: a password of Kafka, or an address of ClickHouse with user and passwor
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.runtime.acls import make_users, users_there
 from services.runtime.migrations import connect
+from services.runtime.new_files import NewFile
 from services.runtime.settings import ClickHouseSettings, KafkaSettings, SettingsError, read_secret
 
 _SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -128,7 +128,8 @@ def _read(path: Path) -> str:
 def _write(path: Path, secret: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(secret + "\n")
+        with NewFile(path) as new:
+            new.stream.write(f"{secret}\n".encode())
+            new.publish()
     except OSError as error:
         raise UsersError(f"{path} can't be written ({error.strerror}): name another folder by --users") from None

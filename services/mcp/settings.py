@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr, field_validator
 
+from services.runtime.sendable import checked_origin, sendable_secret
 from services.runtime.settings import Settings
 
 
@@ -18,9 +19,5 @@ class McpSettings(Settings):
     query_api_url: str = "http://127.0.0.1:8080"
     api_key: SecretStr
 
-    @field_validator("query_api_url")
-    @classmethod
-    def _origin(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must be an http(s) origin, such as https://analytics.example.com")
-        return value
+    _origin = field_validator("query_api_url")(checked_origin)
+    _can_be_sent = field_validator("api_key")(sendable_secret)

@@ -24,6 +24,7 @@ from services.runtime.secret_files import FILE_SUFFIX as FILE_SUFFIX
 from services.runtime.secret_files import SettingsError as SettingsError
 from services.runtime.secret_files import read_secret as read_secret
 from services.runtime.secret_files import refuse_open
+from services.runtime.sendable import is_http_url
 from services.runtime.tls import TlsFiles, why_unreadable
 
 ENV_PREFIX = "TIDEMARK_"
@@ -98,7 +99,12 @@ class Settings(BaseSettings):
     """Base of all settings: `TIDEMARK_` variables, frozen once read."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     @model_validator(mode="after")
@@ -108,7 +114,7 @@ class Settings(BaseSettings):
             held = getattr(self, name) if holds_secret(field) else None
             for secret in held if isinstance(held, tuple) else (held,):
                 text = secret.get_secret_value() if isinstance(secret, SecretStr) else ""
-                password = urlsplit(text).password if _is_http_url(text) else text
+                password = urlsplit(text).password if is_http_url(text) else text
                 if password is not None and password.lower() in _PLACEHOLDERS:
                     raise ValueError(f"{ENV_PREFIX}{name.upper()} holds {password!r}, which everybody knows; make one")
         return self
@@ -162,13 +168,11 @@ def _is_broker(text: str) -> bool:
     return match is not None and 0 < int(match[1]) < 65536
 
 
-def _is_http_url(text: str) -> bool:
-    """Whether a text is an http(s) address with a valid host and port."""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _http_url(value: SecretStr, expected: str) -> str:
+    address = value.get_secret_value().strip()
+    if not is_http_url(address):
+        raise ValueError(f"must be {expected}")
+    return address
 
 
 def exit_with(message: str, code: int = 2) -> NoReturn:
@@ -292,9 +296,7 @@ class RegistrySettings(Settings):
     @field_validator("schema_registry_url")
     @classmethod
     def _registry_url(cls, value: SecretStr) -> SecretStr:
-        if not _is_http_url(value.get_secret_value()):
-            raise ValueError("must be an http(s) URL, such as http://registry:8081")
-        return SecretStr(value.get_secret_value().rstrip("/"))
+        return SecretStr(_http_url(value, "an http(s) URL, such as http://registry:8081").rstrip("/"))
 
     @property
     def schema_registry_address(self) -> str:
@@ -324,9 +326,7 @@ class ClickHouseSettings(Settings):
     @field_validator("clickhouse_url")
     @classmethod
     def _clickhouse_url(cls, value: SecretStr) -> SecretStr:
-        if not _is_http_url(value.get_secret_value()):
-            raise ValueError("must be http(s)://user:password@host:port/database")
-        return value
+        return SecretStr(_http_url(value, "http(s)://user:password@host:port/database"))
 
     _pem_files = field_validator("clickhouse_ssl_cafile", "clickhouse_ssl_certfile", "clickhouse_ssl_keyfile")(
         _readable_pem

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.commands import users
 from services.commands.users import UsersError, make_kafka_users
 from services.runtime.settings import KafkaSettings
 
@@ -38,3 +39,20 @@ def test_an_empty_file_of_a_password_is_refused(tmp_path: Path) -> None:
     (tmp_path / "poller").write_text("")
     with pytest.raises(UsersError, match="is empty"):
         list(make_kafka_users(settings, tmp_path, {"poller": "tidemark-poller"}))
+
+
+def test_a_run_that_dies_while_it_writes_a_password_leaves_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("services.runtime.new_files.os.fsync", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        users._write(tmp_path / "kafka" / "poller", "secret")
+    assert list((tmp_path / "kafka").iterdir()) == []
+    monkeypatch.undo()
+    users._write(tmp_path / "kafka" / "poller", "secret")
+    assert (tmp_path / "kafka" / "poller").read_text() == "secret\n"
+    with pytest.raises(UsersError, match="can't be written"):
+        users._write(tmp_path / "kafka" / "poller", "another run's")

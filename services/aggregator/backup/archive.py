@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import orjson
 
+from services.runtime.new_files import NewFile
 from services.runtime.registry import Registered
 
 FORMAT = 2
@@ -27,7 +28,6 @@ _READABLE = (1, 2)
 MANIFEST = "manifest.json"
 _DIGEST_BYTES = 64
 _CHUNK_BYTES = 1024 * 1024
-_PARTIAL = ".partial"
 
 
 class BackupError(RuntimeError):
@@ -90,30 +90,26 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         if path.exists():
-            raise BackupError(f"{path} exists already; name another file, or move it away")
+            raise BackupError(_taken(path))
         self._path = path
-        self._partial = path.with_name(path.name + _PARTIAL)
+        self._new = NewFile(path)
         self.members: list[Member] = []
 
     def __enter__(self) -> Self:
         try:
-            self._partial.unlink(missing_ok=True)
-            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = self._new.__enter__().stream
         except OSError as error:
             raise BackupError(f"{self._path} can't be written: {error.strerror}") from None
-        self._file = os.fdopen(descriptor, "w+b")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            return
-        self._partial.unlink(missing_ok=True)
-        # A full disk refuses the directory of the file, which is gone already.
-        with contextlib.suppress(OSError, ValueError):
-            self._zip.close()
-        self._zip.fp = None
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        if kind is not None:
+            # A full disk refuses the directory of the file, which nobody will read.
+            with contextlib.suppress(OSError, ValueError):
+                self._zip.close()
+            self._zip.fp = None
+        self._new.__exit__(kind, *about)
 
     def add(self, name: str, chunks: Iterable[tuple[bytes, int]], *, is_compressed: bool = False) -> Member:
         """Add one member.
@@ -146,7 +142,7 @@ class Writer:
         """Add the manifest and the checksum, and give the file its name.
 
         Raises:
-            BackupError: the disk refuses the bytes.
+            BackupError: the disk refuses the bytes, or another run made the file meanwhile.
         """
         try:
             self._zip.writestr(MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
@@ -155,14 +151,15 @@ class Writer:
             digest = _digest_of_start(self._file)
             self._file.seek(-_DIGEST_BYTES, os.SEEK_END)
             self._file.write(digest)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            # Fails where the name was taken meanwhile.
-            os.link(self._partial, self._path)
-            self._partial.unlink()
+            self._new.publish()
+        except FileExistsError:
+            raise BackupError(_taken(self._path)) from None
         except OSError as error:
             raise BackupError(f"{self._path} can't be written: {error.strerror}") from None
+
+
+def _taken(path: Path) -> str:
+    return f"{path} exists already; name another file, or move it away"
 
 
 class Reader:

@@ -14,6 +14,7 @@ from services.aggregator.backup.create import create
 from services.aggregator.backup.restore import Lost, restore
 from services.aggregator.backup.workspace import export
 from services.aggregator.topic_reader import TopicUnreadable
+from services.runtime import stopping
 from services.runtime.brokers import BrokersUnavailable
 from services.runtime.clock import SystemClock
 from services.runtime.patience import saying
@@ -23,6 +24,7 @@ from services.runtime.wording import counted
 
 _LINE_SECONDS = 2.0
 _SILENT_SECONDS = 8.0
+_NOTHING_MADE = "no file was made"
 
 
 class BackupSettings(AuditSettings):
@@ -50,7 +52,7 @@ class _Lines:
 def run_create(path: Path, wait_seconds: float) -> int:
     """Make a backup; returns the exit code."""
     settings = load_or_exit(BackupSettings)
-    manifest = _told(lambda show: create(settings, path, SystemClock(), wait_seconds, show))
+    manifest = _told(lambda show: create(settings, path, SystemClock(), wait_seconds, show), _NOTHING_MADE)
     print(f"{path}: {_content(manifest)}, {counted(path.stat().st_size, 'byte')}")  # noqa: T201 - likewise
     return 0
 
@@ -65,7 +67,8 @@ def run_restore(path: Path, *, is_forced: bool, lost: str) -> int:
     unknown: list[str] = []
     what = Lost(lost)
     manifest = _told(
-        lambda show: restore(settings, path, is_forced=is_forced, show=show, lost=what, tell=unknown.append)
+        lambda show: restore(settings, path, is_forced=is_forced, show=show, lost=what, tell=unknown.append),
+        "the restore goes on when the command is given again",
     )
     for line in unknown:
         print(line)  # noqa: T201 - likewise
@@ -80,13 +83,13 @@ def run_restore(path: Path, *, is_forced: bool, lost: str) -> int:
 def run_export(workspace: str, path: Path) -> int:
     """Export one workspace; returns the exit code."""
     settings = load_or_exit(AuditSettings)
-    manifest = _told(lambda show: export(settings, workspace, path, SystemClock(), show))
+    manifest = _told(lambda show: export(settings, workspace, path, SystemClock(), show), _NOTHING_MADE)
     held = ", ".join(f"{member.name} {member.count}" for member in manifest.members)
     print(f"{path}: {held}")  # noqa: T201 - likewise
     return 0
 
 
-def _told(work: Callable[[Callable[[str], None]], Manifest]) -> Manifest:
+def _told(work: Callable[[Callable[[str], None]], Manifest], when_stopped: str) -> Manifest:
     lines = _Lines()
     try:
         with saying(lambda: lines.last, every_seconds=_SILENT_SECONDS):
@@ -94,7 +97,7 @@ def _told(work: Callable[[Callable[[str], None]], Manifest]) -> Manifest:
     except (BackupError, TopicUnreadable, BrokersUnavailable, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
-        exit_with("stopped; a restore goes on when the command is given again", 130)
+        exit_with(f"stopped; {when_stopped}", stopping.exit_code())
 
 
 def _content(manifest: Manifest, lost: Lost = Lost.EVERYTHING) -> str:

@@ -6,13 +6,13 @@
   and its raw events no longer count as those of the topic that was made anew.
 - The registry: every schema has the id that messages name.
 
-The whole file is verified before anything is written. Each part that was written is noted in a file beside the archive,
-so a restore that was stopped goes on where it stopped; parts that are written twice do no harm.
+The whole file is verified before anything is written. The beginning and each part that was written are noted in a file
+beside the archive, so a restore that was stopped anywhere goes on where it stopped; parts that are written twice do no
+harm.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +32,7 @@ from services.aggregator.backup.positions import tell_from
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.backup.topic_messages import TopicWriter
 from services.aggregator.topic_reader import TopicReader
+from services.runtime.new_files import NewFile
 from services.runtime.registry import Registry
 from services.runtime.registry_ids import IdsRefused, restore_ids
 from services.runtime.topics import incarnation
@@ -118,12 +119,17 @@ class _Restore:
             )
         target = f"{self._lost} {incarnation(self._settings, topics)} {self._rows.identity()}"
         progress = _Progress(path.with_name(path.name + ".restoring"), f"{self._archive.digest} {target}")
-        if not progress.done and not is_forced:
-            self._require_empty(topics)
+        if not progress.has_begun:
+            if not is_forced:
+                self._require_empty(topics)
+            # From now on what is there may be of this restore.
+            progress.begin()
         self._ids = self._own_ids()
         steps = [(member.name, self._writing(member), counted(member.count, "item")) for member in members]
         if self._lost is Lost.KAFKA:
             steps.insert(0, ("ClickHouse's raw events", self._rows.relabel, "no longer of the topic that is there"))
+            # A step after all topics: once the rows are gone, the deliveries can't be written again from them.
+            steps.append(("ClickHouse's open deliveries", self._forget_deliveries, "in their topic now"))
         if self._lost is not Lost.CLICKHOUSE:
             steps.append(("positions of webhooks", self._set_positions, "what was told is not told again"))
         for at, (name, step, said) in enumerate(steps, start=1):
@@ -191,9 +197,12 @@ class _Restore:
         elif self._lost is Lost.KAFKA and topic == WEBHOOK_DELIVERIES:
             deliveries = OpenDeliveries(self._rows, self._codec(topic))
             writer.write(deliveries.lines(lines))
-            deliveries.forget()
         else:
             writer.write(lines)
+
+    def _forget_deliveries(self) -> None:
+        if any(_topic(member) == WEBHOOK_DELIVERIES for member in self._members()):
+            OpenDeliveries(self._rows, self._codec(WEBHOOK_DELIVERIES)).forget()
 
     def _codec(self, topic: str) -> Codec[Any]:
         """Decodes by the backup's schemas, and encodes with this registry's id."""
@@ -220,26 +229,49 @@ def _topic(member: Member) -> str:
 
 
 class _Progress:
-    """Which parts of which archive are written to which installation, in a file beside the archive."""
+    """Which parts of which archive are written to which installation, in a file beside the archive.
+
+    Attributes:
+        has_begun: whether an earlier run of the same restore may have written something.
+        done: the parts that are written.
+    """
 
     def __init__(self, path: Path, restore_id: str) -> None:
         self._path = path
         self._id = restore_id
+        self.has_begun = False
         self.done: set[str] = set()
         try:
             held: dict[str, Any] = orjson.loads(path.read_bytes())
         except (OSError, ValueError):
             return
         if held.get("restore") == restore_id:
+            self.has_begun = True
             self.done = set(held.get("done", ()))
 
+    def begin(self) -> None:
+        """Store that this restore writes from now on.
+
+        Raises:
+            BackupError: the file can't be written.
+        """
+        self.has_begun = True
+        self._store()
+
     def note(self, name: str) -> None:
-        """Store that a part is written."""
+        """Store that a part is written.
+
+        Raises:
+            BackupError: the file can't be written.
+        """
         self.done.add(name)
-        partial = self._path.with_name(self._path.name + ".partial")
+        self._store()
+
+    def _store(self) -> None:
         try:
-            partial.write_bytes(orjson.dumps({"restore": self._id, "done": sorted(self.done)}))
-            os.replace(partial, self._path)
+            with NewFile(self._path) as new:
+                new.stream.write(orjson.dumps({"restore": self._id, "done": sorted(self.done)}))
+                new.replace()
         except OSError as error:
             raise BackupError(f"{self._path}, which notes the progress, can't be written: {error.strerror}") from None
 

@@ -13,6 +13,7 @@ from services.aggregator.audit.run import AuditSettings
 from services.aggregator.backup.archive import BackupError
 from services.aggregator.erase.run import Proof, erase
 from services.aggregator.topic_reader import TopicUnreadable
+from services.runtime import stopping
 from services.runtime.clock import SystemClock, iso_seconds
 from services.runtime.settings import exit_with, load_or_exit
 from services.runtime.wording import counted
@@ -33,7 +34,7 @@ def run(workspace_id: str, wait_seconds: float, *, is_json: bool) -> int:
     except (BackupError, TopicUnreadable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
-        exit_with("stopped; the command goes on when it is given again", 130)
+        exit_with("stopped; the command goes on when it is given again", stopping.exit_code())
     if is_json:
         print(orjson.dumps(shown(proof), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -9,6 +9,7 @@ import sys
 
 from services.poller.errors import Stop
 from services.poller.requests.backfill_run import BackfillError, BackfillSettings, Outcome, Wanted, run_backfill
+from services.runtime import stopping
 from services.runtime.clock import SystemClock, iso_seconds
 from services.runtime.logging import configure_logging
 from services.runtime.progress import ProgressBar
@@ -36,7 +37,7 @@ def run(workspace: str, since: str, channel: str | None, *, anew: bool) -> int:
     except (BackfillError, Stop, RegistryUnavailable) as error:
         exit_with(str(error), 1)
     except KeyboardInterrupt:
-        exit_with("stopped; run the same command again to go on from here", 130)
+        exit_with("stopped; run the same command again to go on from here", stopping.exit_code())
     _say(outcome)
     return 0
 

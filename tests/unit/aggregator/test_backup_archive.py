@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -90,3 +91,24 @@ def test_a_backup_that_broke_off_leaves_no_file(tmp_path: Path) -> None:
 def _broken_off() -> Iterator[tuple[bytes, int]]:
     yield b"one\n", 1
     raise RuntimeError("Kafka went away")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_of_two_backups_at_once_the_first_is_whole_and_the_other_says_so(tmp_path: Path, goes_on: bool) -> None:
+    path = tmp_path / "nightly"
+    first, second = Writer(path), Writer(path)
+    with first:
+        first.add("topics/a.ndjson", [(b"first\n", 1)])
+        with contextlib.suppress(RuntimeError), second:
+            second.add("topics/a.ndjson", [(b"second\n" * 100, 1)])
+            first.finish(manifest(first))
+            with Reader(path) as reader:
+                assert list(reader.lines(reader.manifest.members[0])) == [b"first"]
+            if not goes_on:
+                raise RuntimeError
+            second.add("topics/b.ndjson", [(b"more\n", 1)])
+            with pytest.raises(BackupError, match="exists already"):
+                second.finish(manifest(second))
+    with Reader(path) as reader:
+        assert [member.count for member in reader.manifest.members] == [1]
+    assert list(tmp_path.iterdir()) == [path]

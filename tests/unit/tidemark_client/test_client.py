@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from services.query_api.admin.parameters import ChannelPut, PostPut
 from services.query_api.admin.routes import API as ADMIN_API
@@ -289,9 +290,81 @@ def test_the_key_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     assert KEY not in f"{client!r}{client.__dict__}{told.value!r}{told.value}{caplog.text}"
 
 
+@pytest.mark.parametrize("key", ["", " ", "\n", f"{KEY}\nx", f"{KEY} x", f"{KEY}é", f"{KEY}\x00"])
+def test_a_key_that_no_header_holds_is_refused_without_being_shown(key: str) -> None:
+    for made in (lambda: Tidemark("http://api", key), lambda: TidemarkAdmin("http://api", SecretStr(key))):
+        with pytest.raises(ValueError, match="a header can't hold") as told:
+            made()
+        assert KEY not in f"{told.value!r}{told.value.__cause__!r}"
+
+
+def test_white_space_around_a_key_is_no_part_of_it() -> None:
+    wire = Wire(lambda _: httpx.Response(204))
+    TidemarkAdmin("http://api", f" {KEY}\r\n", transport=httpx.MockTransport(wire)).revoke_key("acme", "k")
+    assert wire.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_an_address_that_is_none_is_refused_without_being_shown() -> None:
+    for url in ("http://[::1", "http://user:pass/word@h", "http://h\x01"):
+        with pytest.raises(ValueError, match="no http") as told:
+            Tidemark(url, KEY)
+        assert "pass" not in str(told.value)
+        assert told.value.__suppress_context__
+    assert "pass" not in repr(Tidemark("http://user:pass@h", KEY))
+
+
+def test_a_request_that_can_not_be_sent_is_not_repeated_in_its_error() -> None:
+    def refusing(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError(f"Illegal header value {request.headers['authorization']!r}")
+
+    with pytest.raises(TidemarkError) as told:
+        Wire(refusing).client().capabilities()
+    assert str(told.value) == "unreachable: LocalProtocolError"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_page_of_another_server_is_no_deletion(status: int) -> None:
+    admin = Wire(lambda _: httpx.Response(status, text="<html>hello</html>")).admin()
+    for order in (
+        lambda: admin.revoke_key("acme", "k"),
+        lambda: admin.delete_channel("acme", "c"),
+        lambda: admin.delete_post("acme", "p"),
+        lambda: admin.make_key("acme"),
+        lambda: admin.write_catalog([]),
+    ):
+        with pytest.raises(TidemarkError) as told:
+            order()
+        assert (told.value.status, told.value.code) == (status, "strange_reply")
+
+
+def test_a_reply_that_holds_a_new_key_is_not_repeated_in_an_error() -> None:
+    admin = Wire(lambda _: httpx.Response(200, json={"key": KEY})).admin()
+    with pytest.raises(TidemarkError) as told:
+        admin.make_key("acme")
+    assert KEY not in f"{told.value!r}{told.value.__cause__!r}"
+
+
+def test_of_two_exports_to_one_file_each_writes_a_part_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "posts.csv"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b"inner" if "inner" in str(request.url) else outer())
+
+    def outer() -> Iterator[bytes]:
+        yield b"out"
+        Wire(answer).client().export_to(path, "posts", channel_id="inner")
+        assert path.read_bytes() == b"inner"
+        yield b"er"
+
+    Wire(answer).client().export_to(path, "posts")
+    assert path.read_bytes() == b"outer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_writes_are_what_the_admin_api_takes() -> None:
     replies = {operation.path: operation.sample for operation in ADMIN_API.endpoints if operation.sample is not None}
-    wire = Wire(lambda request: httpx.Response(200, json=replies["/admin/v1/workspaces/{workspace_id}/keys"]))
+    made_key = httpx.Response(200, json=replies["/admin/v1/workspaces/{workspace_id}/keys"])
+    wire = Wire(lambda request: httpx.Response(204) if request.method == "DELETE" else made_key)
     admin = wire.admin()
     channel = ChannelWrite.model_validate({"platform": "x", "external_id": "1", "access_token": "secret-token"})
     assert "secret-token" not in repr(channel)
