@@ -171,7 +171,9 @@ def posted(item: dict[str, Any]) -> abilities.Discovered | str:
     if at is None:
         return "created_at"
     earlier = tuple([version for version in versions(item) if version != external_id])
-    return abilities.Discovered(external_id, at, "", address(external_id) or "", json_reading.text(item.get("text", "")), earlier)
+    return abilities.Discovered(
+        external_id, at, "", address(external_id) or "", json_reading.text(item.get("text", "")), earlier
+    )
 
 
 def verdicts(event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, base.Verdict]:
