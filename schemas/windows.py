@@ -8,7 +8,7 @@ nearest two, and the totals are exact for every end with `valid_from < end <= va
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ _NATIVE_SUMS = (
     (CH_SAVES, SAVES),
     (CH_WATCH_TIME, WATCH_TIME),
 )
+_INTERACTIONS = (LIKES, COMMENTS, SHARES, SAVES)
 FOLLOWERS = [metric.name for metric in WINDOW_METRICS].index("followers")
 
 
@@ -100,7 +101,8 @@ class WindowTotals(NamedTuple):
         end: ms, exclusive.
         values: in the order of WINDOW_METRICS; gauges are the latest known, whatever the source.
         engagements: engagements in the window.
-        engagement_rate: the rate of the channel's own figures; without those, the rate over the window's posts.
+        engagement_rate: the rate of the channel's own figures, where its engagements are made of them alone; else the
+            rate over the window's posts.
         native: names of the totals that the platform reported; all others are sums over posts within the same bounds.
         views_or_impressions: sum over targets, of views or, where a target lacks views, of impressions.
         impressions_or_views: sum over targets, of impressions or, where a target lacks impressions, of views.
@@ -119,6 +121,13 @@ class WindowTotals(NamedTuple):
     impressions_or_views: int | None
     valid_from: int | None
     valid_until: int | None
+
+    @property
+    def has_native_engagements(self) -> bool:
+        """Whether the engagements, and so their rate, are made of the platform's own figures alone."""
+        return "engagements" in self.native or _are_told(
+            {place for place in _INTERACTIONS if POST_METRICS[place].name in self.native}, self.values
+        )
 
 
 class _Native(NamedTuple):
@@ -334,6 +343,15 @@ def _day_end(days: dict[int, tuple[int, Values]], instant: int) -> int | None:
     return max((end for end in days if abs(end - instant) <= HOUR), default=None)
 
 
+def _are_told(told: Container[int], figures: Sequence[int | None]) -> bool:
+    """Whether the platform reports every interaction that is known; False where none is known.
+
+    An interaction that neither the platform nor any post has (saves on YouTube) adds nothing to the engagements.
+    """
+    shown = [place for place in _INTERACTIONS if figures[place] is not None]
+    return bool(shown) and all(place in told for place in shown)
+
+
 def _native_totals(
     native: _Native,
     inside: Sequence[Values],
@@ -356,7 +374,7 @@ def _native_totals(
     else:
         engaged = own
         names.append("engagements")
-    if own is not None or all(place in told for place in (LIKES, COMMENTS, SHARES, SAVES)):
+    if own is not None or _are_told(told, figures):
         # Computed from the channel's own figures alone, since posts' impressions are no divisor for them.
         rate = engagement_rate(engaged, told.get(IMPRESSIONS), told.get(REACH), told.get(VIEWS))
     else:

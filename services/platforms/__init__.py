@@ -20,7 +20,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from schemas.metrics import POST_NAMES
-from services.platforms.abilities import Configurable, PlatformSetting
+from services.platforms.abilities import Addressed, Configurable, PlatformSetting, has
 from services.platforms.base import Platform
 
 SETTING = "TIDEMARK_PLATFORMS_PATH"
@@ -69,6 +69,16 @@ def _load(name: str, folder: str) -> Platform:
     if said != name:
         raise PlatformFileError(f"{folder}/{name}.py: its facts say {said!r}, expected the file's name")
     return loaded
+
+
+def post_address(name: str, external_id: str) -> str | None:
+    """The platform's own address of a post; None where it does not follow from the id alone.
+
+    Args:
+        name: the platform's name; of a platform that is not known, no address is.
+    """
+    found = all_platforms().get(name)
+    return found.post_address(external_id) if has(found, Addressed) else None
 
 
 def declared_settings() -> dict[str, PlatformSetting]:

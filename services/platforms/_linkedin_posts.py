@@ -13,7 +13,7 @@ from schemas import metrics
 from schemas.events import PlatformRaw
 from services.platforms import _lists, abilities, base, http_reading, json_reading, report_days
 from services.platforms._linkedin_channel import SHARE_STATISTICS, UNIQUE, elements_of, metric_type
-from services.platforms._linkedin_urns import POST_URN, named_urn, wanted
+from services.platforms._linkedin_urns import POST_URN, address, named_urn, wanted
 
 _STATISTICS: json_reading.FieldMap = (
     ("impressionCount", metrics.IMPRESSIONS),
@@ -60,7 +60,7 @@ def posted(post: dict[str, Any]) -> abilities.Discovered | str | None:
     media = content.get("media") if isinstance(content, dict) else None
     is_video = isinstance(media, dict) and _lists.text_of(media.get("id")).startswith("urn:li:video:")
     return abilities.Discovered(
-        urn, at, "linkedin-video" if is_video else "linkedin-post", f"https://www.linkedin.com/feed/update/{urn}/",
+        urn, at, "linkedin-video" if is_video else "linkedin-post", address(urn) or "",
         _lists.text_of(post.get("commentary")),
     )  # fmt: skip
 

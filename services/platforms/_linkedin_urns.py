@@ -16,12 +16,17 @@ from services.platforms import base, json_reading
 
 # Brackets, commas and colons are the syntax of lists and records; urns in them come escaped.
 RESTLI = "(),:%"
-POST_URN = re.compile(r"urn:li:(?:share|ugcPost|activity):[\w-]{1,64}")
+POST_URN = re.compile(r"urn:li:(?:share|ugcPost|activity):[\w-]{1,64}", re.ASCII)
 
 
 def urn_of(external_id: str) -> str:
     """A post's urn: a number alone is a share's."""
     return f"urn:li:share:{external_id}" if external_id.isascii() and external_id.isdigit() else external_id
+
+
+def address(urn: str) -> str | None:
+    """A post's page; None for a urn of something else."""
+    return f"https://www.linkedin.com/feed/update/{urn}/" if POST_URN.fullmatch(urn) else None
 
 
 def organization_of(channel: base.Channel) -> str | None:

@@ -6,12 +6,15 @@ Documentation: https://docs.x.com/x-api/fundamentals/metrics, .../edit-posts, ..
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from schemas import metrics
 from schemas.events import PlatformRaw
 from services.platforms import _x_errors, abilities, base, json_reading
+
+_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 _PUBLIC = (
     ("impression_count", metrics.IMPRESSIONS),
@@ -176,6 +179,11 @@ def media_keys(item: dict[str, Any]) -> list[Any]:
     return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
 
+def address(external_id: str) -> str | None:
+    """A post's page, whoever wrote the post; None for what is no number."""
+    return f"https://x.com/i/status/{external_id}" if _ID.fullmatch(external_id) else None
+
+
 def is_one_of(item: dict[str, Any], external_ids: Collection[str]) -> bool:
     """Whether a post is one of these, or the newest version of one."""
     return item.get("id") in external_ids or any(version in external_ids for version in versions(item))
@@ -196,9 +204,10 @@ def posted(item: dict[str, Any]) -> abilities.Discovered | str:
         return "id"
     if at is None:
         return "created_at"
-    link = f"https://x.com/i/status/{external_id}"
     earlier = tuple([version for version in versions(item) if version != external_id])
-    return abilities.Discovered(external_id, at, "", link, json_reading.text(item.get("text", "")), earlier)
+    return abilities.Discovered(
+        external_id, at, "", address(external_id) or "", json_reading.text(item.get("text", "")), earlier
+    )
 
 
 def verdicts(event: PlatformRaw, headers: Mapping[str, str], now: int) -> Mapping[int, base.Verdict]:

@@ -154,6 +154,14 @@ class ProvesTokens(Protocol):
         """Query parameters that are sent with each call and never recorded; {} where the app has no secret."""
 
 
+@runtime_checkable
+class Addressed(Protocol):
+    """A platform where a post's own page follows from the post's id alone. Pure as well."""
+
+    def post_address(self, external_id: str) -> str | None:
+        """The address of a post's page; None for an id of another form than the platform's posts have."""
+
+
 class Discovered(NamedTuple):
     """A post that an account's own list names; times in ms, texts as the platform has them.
 

@@ -166,6 +166,13 @@ def _authority(uri: str) -> str | None:
     return match[1]
 
 
+def _page(uri: str) -> str | None:
+    """A post's page in the platform's own app; None for a record of another kind."""
+    authority = _authority(uri)
+    key = uri.partition(f"{authority}/app.bsky.feed.post/")[2]
+    return f"https://bsky.app/profile/{authority}/post/{key}" if authority is not None and key else None
+
+
 def _by_did(uri: str, known: Mapping[str, str]) -> str:
     """An address with the did in place of its handle, where that is known."""
     authority = _authority(uri)
@@ -219,9 +226,7 @@ def _posted(item: dict[str, Any]) -> abilities.Discovered | str | None:
     embed = view.get("embed")
     kind = embed.get("$type") if isinstance(embed, dict) else None
     post_type = "video" if kind == "app.bsky.embed.video#view" else ""
-    did, _, path = uri.removeprefix("at://").partition("/")
-    permalink = f"https://bsky.app/profile/{did}/post/{path.rpartition('/')[2]}"
-    return abilities.Discovered(uri, at, post_type, permalink, json_reading.text(record.get("text", "")))
+    return abilities.Discovered(uri, at, post_type, _page(uri) or "", json_reading.text(record.get("text", "")))
 
 
 def _millis(text: Any) -> int | None:
@@ -388,6 +393,10 @@ class Bluesky:
         if not http_reading.succeeded(event) or not event.endpoint.endswith("app.bsky.feed.getAuthorFeed"):
             return abilities.Listed()
         return _lists.listed(json_reading.json_object(event.body).get("feed"), "feed", _posted)
+
+    def post_address(self, external_id: str) -> str | None:
+        """The post's page in the platform's own app, by did or by handle."""
+        return _page(external_id)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`refreshSession`: authorized by the refresh JWT; both rotate."""

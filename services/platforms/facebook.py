@@ -41,6 +41,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -73,6 +74,7 @@ _STORY_NAMES = (
     "pages_fb_story_replies,pages_fb_story_shares"
 )
 _PAGE_NAMES = "page_media_view,page_total_media_view_unique,page_post_engagements,page_views_total"
+_QUALIFIED_ID = re.compile(r"[0-9]{1,32}_[0-9]{1,32}", re.ASCII)
 _LIST_FIELDS = "id,created_time,permalink_url,message,status_type"
 
 _PAGE_INSIGHTS = {
@@ -245,6 +247,10 @@ class Facebook:
             "posts",
             lambda item: _graph_reading.listed_post(item, "created_time", "permalink_url", "message", "facebook-post"),
         )
+
+    def post_address(self, external_id: str) -> str | None:
+        """The page-qualified id leads to the post; of a number alone it is not certain what it names."""
+        return f"https://www.facebook.com/{external_id}" if _QUALIFIED_ID.fullmatch(external_id) else None
 
     def exchange_call(
         self, channel: base.Channel, tokens: abilities.HeldTokens, client: abilities.AppClient

@@ -362,6 +362,10 @@ class LinkedIn:
             return abilities.Listed()
         return _lists.listed(answer.get("elements"), "elements", _linkedin_posts.posted)
 
+    def post_address(self, external_id: str) -> str | None:
+        """The post's page by its urn, a number alone being a share's."""
+        return _linkedin_urns.address(_linkedin_urns.urn_of(external_id))
+
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/oauth/v2/accessToken`; the refresh token stays, and so does its end."""
         return oauth_call("/oauth/v2/accessToken", tokens, client, base_url=TOKEN_URL, ahead_seconds=86_400.0)

@@ -77,6 +77,7 @@ _OUTCOME_OF_CODE = {
     29: base.Outcome.PERMISSION_MISSING,
     50: base.Outcome.TARGET_GONE,
 }
+_PIN_ID = re.compile(r"[0-9]{1,32}", re.ASCII)
 
 
 def _own_id(path: tuple[str, ...]) -> str | None:
@@ -105,9 +106,13 @@ def _posted(pin: dict[str, Any]) -> abilities.Discovered | str | None:
     is_video = isinstance(media, dict) and media.get("media_type") == "video"
     return abilities.Discovered(
         external_id, at, "pinterest-video" if is_video else "pinterest-pin",
-        f"https://www.pinterest.com/pin/{http_reading.path_part(external_id)}/",
+        _address(external_id) or "",
         _lists.text_of(pin.get("title") or pin.get("description")),
     )  # fmt: skip
+
+
+def _address(pin_id: str) -> str | None:
+    return f"https://www.pinterest.com/pin/{pin_id}/" if _PIN_ID.fullmatch(pin_id) else None
 
 
 def _is_posts(path: tuple[str, ...]) -> bool:
@@ -272,6 +277,10 @@ class Pinterest:
         if not http_reading.succeeded(event) or _is_error(answer):
             return abilities.Listed()
         return _lists.listed(answer.get("items"), "items", _posted)
+
+    def post_address(self, external_id: str) -> str | None:
+        """The pin's page."""
+        return _address(external_id)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/v5/oauth/token`, signed by the app; each refresh prolongs, and replaces, the refresh token."""

@@ -29,6 +29,7 @@ Uncertain, and how it is read here:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,6 +65,7 @@ _LISTINGS = frozenset({"new", "hot", "top", "rising", "controversial", "submitte
 _DISABLED_REASONS = frozenset({"suspended", "user_suspended", "account_suspended", "shadowbanned"})
 _PRIVATE_REASONS = frozenset({"private", "quarantined", "gated", "gold_only"})
 _GONE_REASONS = frozenset({"banned", "deleted"})
+_BARE_ID = re.compile(r"[0-9a-z]{1,16}", re.ASCII)
 
 
 def _fullname(external_id: str) -> str:
@@ -289,6 +291,11 @@ class Reddit:
             return abilities.Listed()
         data = json_reading.block(answer.get("data"), "data") or {}
         return _lists.listed(data.get("children"), "children", _posted)
+
+    def post_address(self, external_id: str) -> str | None:
+        """`/comments/{id}`, which leads to the post of whatever subreddit."""
+        bare = external_id.removeprefix("t3_")
+        return f"https://www.reddit.com/comments/{bare}" if _BARE_ID.fullmatch(bare) else None
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/api/v1/access_token` of the site itself, signed by the app; the refresh token stays."""

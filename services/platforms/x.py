@@ -270,6 +270,10 @@ class X:
         # An empty list is left out.
         return _lists.listed(_x_posts.items(answer) if held is None else held, "data", _x_posts.posted)
 
+    def post_address(self, external_id: str) -> str | None:
+        """`/i/status/{id}`, which leads to the post of whatever account."""
+        return _x_posts.address(external_id)
+
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """`/2/oauth2/token`; a refresh token works once, and the answer brings the next."""
         return oauth_call("/2/oauth2/token", tokens, client, basic=client.client_secret is not None)

@@ -103,6 +103,7 @@ _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     RawKind.CHANNEL_METRICS: (("channels",), ("reports",)),
     RawKind.IDENTITY: (("channels",), ("playlistItems",)),
 }
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _REFUSED = re.compile(r"Unknown identifier \((\w+)\)")
 
 
@@ -168,8 +169,12 @@ def _posted(item: dict[str, Any]) -> abilities.Discovered | str | None:
     at = json_reading.instant(details["videoPublishedAt"])
     if at is None:
         return "videoPublishedAt"
-    link = f"https://www.youtube.com/watch?v={video_id}"
-    return abilities.Discovered(video_id, at, "youtube-video", link, _lists.text_of(snippet.get("title")))
+    title = _lists.text_of(snippet.get("title"))
+    return abilities.Discovered(video_id, at, "youtube-video", _address(video_id) or "", title)
+
+
+def _address(video_id: str) -> str | None:
+    return f"https://www.youtube.com/watch?v={video_id}" if _VIDEO_ID.fullmatch(video_id) else None
 
 
 _OF_ANALYTICS = "with yt-analytics.readonly, for videos of 2 days and more, by the owner's token"
@@ -314,6 +319,10 @@ class YouTube:
         if not http_reading.succeeded(event) or "error" in answer:
             return abilities.Listed()
         return _lists.listed(answer.get("items", []), "items", _posted)
+
+    def post_address(self, external_id: str) -> str | None:
+        """`/watch`, which plays shorts as well."""
+        return _address(external_id)
 
     def refresh_call(self, tokens: abilities.HeldTokens, client: abilities.AppClient) -> abilities.RefreshCall | None:
         """Google's token endpoint; the refresh token stays."""

@@ -63,6 +63,11 @@ class QueryApi:
     def __init__(self, servers: Iterable[EndpointServer[Any, Any, Any]]) -> None:
         self._table = MethodTable((server.endpoint.method, server.endpoint.path, server) for server in servers)
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """The methods that some path is served with."""
+        return self._table.methods
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
@@ -119,4 +124,4 @@ def create_app(parts: Parts) -> ASGIApp:
             *servers_of(PAGES, Pages(), shared),
         ]
     )
-    return Cors(app, parts.cors_origins) if parts.cors_origins else app
+    return Cors(app, parts.cors_origins, app.methods) if parts.cors_origins else app

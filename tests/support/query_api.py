@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from schemas.codec import codec
 from schemas.events import ApiKey, CatalogChannel
 from schemas.metrics import POST_NAMES, Values
 from services.aggregator.topic_reader import TopicUnreadable
@@ -115,15 +116,22 @@ class FakeStore:
 
 
 class MemoryPublisher:
-    """Keeps events; may be away like Kafka."""
+    """Keeps events that can be encoded; may be away like Kafka."""
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
         self.is_away = False
+        self.failing: dict[str, Exception] = {}
+        """What a write about an id raises."""
 
     async def publish(self, writes: Sequence[Write]) -> list[Place]:
         if self.is_away:
             raise WritesUnavailable
+        for write in writes:
+            if write.id in self.failing:
+                raise self.failing[write.id]
+            if write.event is not None:
+                codec(write.topic, schema_id=1).encode(write.event)
         first = len(self.writes)
         self.writes += writes
         return [Place(0, first + number) for number in range(len(writes))]

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from services.query_api.admin.catalog import Catalog
 from services.query_api.admin.parameters import CatalogLine, ChannelLine, PostLine
-from services.query_api.errors import Invalid, NoSecretKeys
+from services.query_api.errors import ApiError, Invalid, WritesUnavailable
 from services.query_api.publisher import Write
 from services.query_api.serving.bodies import LINE_LIMIT_BYTES, check_json
 from services.query_api.serving.parameters import describe
+from services.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 # How many lines' events are sent to Kafka together.
 CHUNK_LINES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 MAX_LINES = 100_000
+_UNEXPECTED = "The line can't be written, by a fault of this server."
 _TOO_LONG = f"The line is longer than {LINE_LIMIT_BYTES} bytes."
 _TOO_MANY = f"Only the first {MAX_LINES} lines of a request are read; send the rest in another."
+
+
+class _Line(NamedTuple):
+    number: int
+    writes: Sequence[Write]
 
 
 async def write_lines(catalog: Catalog, lines: AsyncIterator[bytes | None]) -> dict[str, Any]:
@@ -77,9 +86,13 @@ async def _write_chunk(
     numbers: Sequence[int],
     rejected: list[dict[str, Any]],
 ) -> int:
-    """Write some lines in their order; returns how many were accepted."""
+    """Write some lines in their order; returns how many were accepted.
+
+    Raises:
+        WritesUnavailable: Kafka went away. No other failure of a line touches the other lines.
+    """
     accepted = 0
-    writes: list[Write] = []
+    writes: list[_Line] = []
     seen: set[tuple[str, str]] = set()
     channels = {(line.workspace_id, line.id) for line in chunk if isinstance(line, ChannelLine)}
     async with catalog.holding(channels):
@@ -88,16 +101,43 @@ async def _write_chunk(
                 channel = (line.workspace_id, line.id)
                 if channel in seen:
                     # A channel's tokens are compared with those held, so an earlier line about it is written first.
-                    await catalog.write(writes)
+                    accepted += await _write(catalog, writes, rejected)
                     writes, seen = [], set()
                 seen.add(channel)
-                try:
-                    writes += catalog.channel_writes(line.workspace_id, line.id, line)
-                except NoSecretKeys as error:
-                    rejected.append({"line": number, "error": error.message})
-                    continue
-            else:
-                writes += catalog.post_writes(line.workspace_id, line.id, line)
-            accepted += 1
-        await catalog.write(writes)
+            try:
+                if isinstance(line, ChannelLine):
+                    made = catalog.channel_writes(line.workspace_id, line.id, line)
+                else:
+                    made = catalog.post_writes(line.workspace_id, line.id, line)
+            except Exception as error:
+                rejected.append(_rejection(number, error))
+                continue
+            writes.append(_Line(number, made))
+        accepted += await _write(catalog, writes, rejected)
     return accepted
+
+
+async def _write(catalog: Catalog, lines: Sequence[_Line], rejected: list[dict[str, Any]]) -> int:
+    """Write the events of some lines together, or line by line where that fails; returns how many were accepted.
+
+    Raises:
+        WritesUnavailable: Kafka went away.
+    """
+    try:
+        await catalog.write([write for line in lines for write in line.writes])
+    except WritesUnavailable:
+        raise
+    except Exception as error:
+        if len(lines) == 1:
+            rejected.append(_rejection(lines[0].number, error))
+            return 0
+        # What was written before the failure is written again, which changes nothing.
+        return sum([await _write(catalog, [line], rejected) for line in lines])
+    return len(lines)
+
+
+def _rejection(number: int, error: Exception) -> dict[str, Any]:
+    if isinstance(error, ApiError):
+        return {"line": number, "error": error.message}
+    log.error("a line of a bulk write can't be written", line=number, exc_info=error)
+    return {"line": number, "error": _UNEXPECTED}

@@ -35,12 +35,23 @@ def _timestamp_text(value: str) -> str:
     return value
 
 
+def _number(value: Any) -> Any:
+    # Otherwise a larger integer would become the nearest float.
+    if isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
+        raise ValueError("must be a number of at most 64 bits")
+    return value
+
+
 def _known_platform(value: str) -> str:
     if value not in all_platforms():
         raise ValueError(f"must be one of {', '.join(all_platforms())}")
     return value
 
 
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+Int64 = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
+Number = Annotated[Int64 | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_number)]
+"""A number that every reader of JSON can hold: an integer of 64 bits or a finite float."""
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Timestamp = Annotated[
     int, BeforeValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
@@ -103,8 +114,8 @@ class FirstComment(Strict):
     """The comment that the product publishes right after a post."""
 
     id: ShortText | None = None
-    condition_type: int | None = None
-    condition_value: int | float | None = None
+    condition_type: Int64 | None = None
+    condition_value: Number | None = None
     publishing_failed: bool | None = None
     user_error_message: LongText | None = None
     published_at: TimestampText | None = None

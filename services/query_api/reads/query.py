@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
 from schemas.windows import WindowTotals
-from services.platforms import all_platforms
+from services.platforms import all_platforms, post_address
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """The form of Tidemark's ids; any other text in a path is no id."""
@@ -80,6 +80,11 @@ class Target(NamedTuple):
     platform: str
     username: str
     post_id: str = ""
+
+    @property
+    def url(self) -> str | None:
+        """The permalink, or the platform's own address of the post where that follows from its id alone."""
+        return self.permalink or post_address(self.platform, self.external_id)
 
 
 class Post(NamedTuple):

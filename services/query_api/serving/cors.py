@@ -5,13 +5,12 @@ A script sends its key in a header, never in a cookie. So credentials are never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _ALLOWED = ("Authorization", "x-api-key", "X-Workspace-Id", "Content-Type", "If-None-Match", "Last-Event-ID")
 _EXPOSED = ("ETag", "Age", "Retry-After", "RateLimit", "RateLimit-Policy", "Content-Disposition")
 _PREFLIGHT_SECONDS = 600
@@ -22,14 +21,15 @@ class Cors:
 
     Args:
         origins: `*`, or the allowed origins, each as scheme, host and port.
+        methods: the methods of the application's endpoints.
     """
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], methods: Collection[str]) -> None:
         self._varies = "*" not in origins
         self._app = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=_METHODS,
+            allow_methods=sorted(methods),
             allow_headers=_ALLOWED,
             expose_headers=_EXPOSED,
             max_age=_PREFLIGHT_SECONDS,

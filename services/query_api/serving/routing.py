@@ -57,6 +57,7 @@ class MethodTable(Generic[Endpoint]):
             if method == "GET":
                 by_method.setdefault("HEAD", {})[template] = endpoint
         self._tables = {method: PathTable(held) for method, held in by_method.items()}
+        self.methods = frozenset(self._tables)
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
         """The endpoint of a method and path, with the path's parameters; None when no template matches."""

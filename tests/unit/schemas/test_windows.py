@@ -20,6 +20,7 @@ from schemas.metrics import (
     WATCH_TIME,
     post_engagements,
     rated,
+    total_engagement_rate,
 )
 from schemas.windows import (
     DAY,
@@ -67,6 +68,8 @@ def posted(at: int, **known: int) -> WindowTarget:
     return WindowTarget(at, tuple(known.get(name) for name in POST_NAMES))
 
 
+INTERACTIONS = ("likes", "comments", "shares", "saves")
+FEW = st.integers(0, 9)
 POSTS = [
     posted(MIDNIGHT - DAY, likes=30, comments=3, reach=100, impressions=50),  # at the start: inside
     posted(MIDNIGHT - HOUR, likes=4, video_views=9),
@@ -95,6 +98,39 @@ def test_engagements_that_a_platform_does_not_tell_are_of_what_is_shown() -> Non
     assert found.engagements == 34 + 7
     assert found.native == ("views", "comments")
     assert found.engagement_rate == 33 / 50, "of the posts that have one"
+
+
+def test_an_interaction_that_nobody_has_leaves_the_rate_the_platforms_own() -> None:
+    """YouTube reports views, likes, comments and shares; neither it nor its videos have saves."""
+    video = posted(MIDNIGHT - HOUR, views=300, likes=30, comments=3)
+    own = window(views=7000, likes=100, comments=30, shares=10)
+    for posts in ([video], []):
+        found = window_totals(posts, [own], DAY, MIDNIGHT + HOUR, is_measured=True)
+        assert (found.engagements, found.engagement_rate) == (140, 140 / 7000)
+        assert found.has_native_engagements
+
+
+@pytest.mark.hypothesis
+@given(
+    st.dictionaries(st.sampled_from(["views", "impressions", "reach", *INTERACTIONS, "engagements"]), FEW),
+    st.dictionaries(st.sampled_from(["views", "impressions", "reach", *INTERACTIONS]), FEW),
+)
+def test_the_rate_is_of_the_platforms_figures_where_the_engagements_are(
+    told: dict[str, int], known: dict[str, int]
+) -> None:
+    """Against the definition: engagements of the platform's alone are divided by a figure of the platform's alone."""
+    told = {"views": 0, **told}
+    post = posted(MIDNIGHT - HOUR, **known)
+    found = window_totals([post], [window(**told)], DAY, MIDNIGHT, is_measured=True)
+    parts = [name for name in INTERACTIONS if name in told or name in known]
+    is_native = "engagements" in told or bool(parts) and all(name in told for name in parts)
+    if is_native:
+        engaged = told.get("engagements", sum(told.get(name, 0) for name in INTERACTIONS))
+        base = next((told[name] for name in ("impressions", "reach", "views") if told.get(name, 0) > 0), None)
+        expected = None if base is None else engaged / base
+    else:
+        expected = total_engagement_rate([post.values])
+    assert (found.engagement_rate, found.has_native_engagements) == (expected, is_native)
 
 
 def test_a_window_of_posts_has_the_rate_of_those_that_have_one() -> None:

@@ -41,7 +41,7 @@ def _target(target: Target, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         "platform": PLATFORM_NAMES.get(target.platform, target.platform),
         "username": target.username,
         "status": target.status,
-        "post_url": target.permalink,
+        "post_url": target.url,
         **_figures(with_fallback(target.values)),
         "snapshots": [_row(snapshot) for snapshot in snapshots],
     }

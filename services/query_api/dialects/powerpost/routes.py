@@ -15,13 +15,13 @@ _WORKSPACE_HEADER = WORKSPACE_HEADER.lower().encode()
 
 
 def item_question(request: Request[AnyParameters]) -> TargetQuestion:
-    """Ask for the post item in the path, in the workspace that the header names.
+    """Ask for the post item in the path, in the key's workspace.
 
     Raises:
-        NotFound: the header is missing, or names another workspace than the key's.
+        NotFound: the header is there and names another workspace than the key's.
     """
-    named = [value.strip() for name, value in request.headers if name == _WORKSPACE_HEADER]
-    if named != [request.workspace_id.encode()]:
+    own = request.workspace_id.encode()
+    if any(name == _WORKSPACE_HEADER and value.strip() != own for name, value in request.headers):
         raise NotFound
     return TargetQuestion(request.workspace_id, request.path["id"])
 
@@ -40,7 +40,11 @@ DIALECT = Api(
             sample=SAMPLE,
             schema=SCHEMA,
             headers=(
-                Parameter(WORKSPACE_HEADER, "The key's workspace; any other reads 404.", place="header", required=True),
+                Parameter(
+                    WORKSPACE_HEADER,
+                    "The key's workspace, which is also meant without the header; any other reads 404.",
+                    place="header",
+                ),
             ),
         ),
     ),

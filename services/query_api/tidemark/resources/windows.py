@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.metrics import POST_NAMES, WINDOW_METRICS
+from schemas.metrics import WINDOW_METRICS
 from schemas.windows import WindowTotals
 from services.query_api.errors import NotFound
 from services.query_api.reads.query import WindowTotalsQuestion
@@ -52,7 +52,7 @@ def _source(name: str, totals: WindowTotals) -> str:
         return "channel"
     if name not in (ENGAGEMENTS, ENGAGEMENT_RATE):
         return "posts"
-    told = {part in totals.native for part in _INTERACTIONS if totals.values[POST_NAMES.index(part)] is not None}
-    if ENGAGEMENTS in totals.native or told == {True}:
+    if totals.has_native_engagements:
         return "channel"
-    return "mixed" if True in told and name == ENGAGEMENTS else "posts"
+    is_mixed = name == ENGAGEMENTS and any(part in totals.native for part in _INTERACTIONS)
+    return "mixed" if is_mixed else "posts"

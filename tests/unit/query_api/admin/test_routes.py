@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise, product
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
+from services.query_api.admin.catalog import Catalog
+from services.query_api.admin.parameters import ChannelLine, ChannelPut, KeyRequest, PostLine, PostPut, RedriveRequest
+from services.query_api.errors import BodyTooLarge
 from services.query_api.serving.bodies import BODY_LIMIT_BYTES
 from services.runtime.secrets import TokenCipher
 from tests.support.query_api import ADMIN_KEY, NOW, SECRET_KEY, FakeApi, fake_api
@@ -17,6 +22,7 @@ CHANNEL = "/admin/v1/workspaces/w1/channels/c1"
 POST = "/admin/v1/workspaces/w1/posts/p1"
 KEYS = "/admin/v1/workspaces/w1/keys"
 CATALOG = "/admin/v1/catalog"
+LETTERS = "/admin/v1/dead-letters/redrive"
 CHANNEL_BODY: dict[str, Any] = {
     "platform": "x",
     "external_id": "42",
@@ -321,6 +327,138 @@ async def test_bulk_without_kafka_is_503(api: FakeApi) -> None:
     api.publisher.is_away = True
     line = json.dumps({"type": "post", "workspace_id": "w1", "id": "p1", **POST_BODY})
     assert (await api.client.post(CATALOG, content=line, headers=ADMIN)).status_code == 503
+
+
+def _with_comment(**comment: str) -> str:
+    """A post's body whose first comment has these fields, each as JSON."""
+    fields = ", ".join(f'"{name}": {value}' for name, value in comment.items())
+    return json.dumps({**POST_BODY, "targets": [{**TARGET_BODY, "detail": {"first_comment": "?"}}]}).replace(
+        '"?"', f"{{{fields}}}"
+    )
+
+
+@pytest.mark.parametrize("name", ["condition_type", "condition_value"])
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "18446744073709551616", "1e400"])
+async def test_a_number_that_no_reader_can_hold_is_422(api: FakeApi, name: str, number: str) -> None:
+    reply = await api.client.put(POST, content=_with_comment(**{name: number}), headers=ADMIN)
+    assert (reply.status_code, reply.json()["code"]) == (422, "invalid_body")
+    assert name in reply.json()["message"]
+    assert number not in reply.text
+
+
+@pytest.mark.parametrize("number", ["9223372036854775807", "-9223372036854775808"])
+async def test_a_number_of_64_bits_is_kept_digit_by_digit(api: FakeApi, number: str) -> None:
+    body = _with_comment(condition_type=number, condition_value=number)
+    assert (await api.client.put(POST, content=body, headers=ADMIN)).status_code == 200
+    (write,) = api.publisher.of("catalog.posts")
+    expected = {"first_comment": {"condition_type": int(number), "condition_value": int(number)}}
+    assert json.loads(write.event.targets[0].detail) == expected
+
+
+@pytest.mark.parametrize("failure", [BodyTooLarge(), TypeError("Integer exceeds 64-bit range")])
+async def test_a_bulk_line_that_fails_takes_no_other_with_it(api: FakeApi, failure: Exception) -> None:
+    api.publisher.failing["p7"] = failure
+    lines = [json.dumps({"type": "post", "workspace_id": "w1", "id": f"p{n}", **POST_BODY}) for n in range(20)]
+    lines.insert(3, json.dumps({"type": "channel", "workspace_id": "w1", "id": "c1", **CHANNEL_BODY}))
+    lines.append(lines[3])
+    reply = await api.client.post(CATALOG, content="\n".join(lines), headers=ADMIN)
+    assert reply.status_code == 200, reply.text
+    assert (reply.json()["accepted"], [entry["line"] for entry in reply.json()["rejected"]]) == (21, [9])
+    assert {write.id for write in api.publisher.of("catalog.posts")} == {f"p{n}" for n in range(20) if n != 7}
+    assert api.directory.get("w1", "c1") is not None
+
+
+async def test_a_line_whose_event_cannot_be_made_is_rejected(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(Catalog, "post_writes", broken)
+    lines = [
+        json.dumps({"type": "post", "workspace_id": "w1", "id": "p1", **POST_BODY}),
+        json.dumps({"type": "channel", "workspace_id": "w1", "id": "c1", **CHANNEL_BODY}),
+    ]
+    reply = await api.client.post(CATALOG, content="\n".join(lines), headers=ADMIN)
+    assert (reply.status_code, reply.json()["accepted"]) == (200, 1)
+    assert [entry["line"] for entry in reply.json()["rejected"]] == [1]
+
+
+_ODD: list[Any] = [
+    None, True, 0, -1, 2**31, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**30, 0.5, 1e308,
+    float("inf"), float("nan"), "", "\0", "\ud800", "a\udfff", "\uffff", "1", [], {}, [None], ["\ud800"],
+    "2026-06-28T00:00:00Z", "2026-06-28T00:00:00+23:59", "1970-01-01T00:00:00Z", "9999-12-31T00:00:00Z",
+]  # fmt: skip
+
+
+def _example(annotation: Any) -> Any:
+    """A value with all fields of all models, found by what the models are annotated with; None for other values."""
+    for part in _parts(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            held = {name: _example(field.annotation) for name, field in part.model_fields.items()}
+            return [held] if "list[" in str(annotation) else held
+    return None
+
+
+def _parts(annotation: Any) -> list[Any]:
+    return [annotation, *(part for inner in get_args(annotation) for part in _parts(inner))]
+
+
+def _leaves(body: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    held = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    return [*([path] if path else []), *(leaf for key, inner in held for leaf in _leaves(inner, (*path, key)))]
+
+
+def _altered(model: type[BaseModel], base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Good bodies in which one field of the model, each at any depth, holds something odd."""
+    for path, value in product(_leaves(_example(model)), _ODD):
+        body: Any = json.loads(json.dumps(base))
+        part = body
+        for key, following in pairwise(path):
+            if not isinstance(part, list) and part.get(key) is None:
+                part[key] = [dict(TARGET_BODY)] if isinstance(following, int) else {}
+            part = part[key]
+        part[path[-1]] = value
+        yield body
+
+
+_CHANNEL_LINE = {"type": "channel", "workspace_id": "w1", "id": "c1", **CHANNEL_BODY}
+_POST_LINE = {"type": "post", "workspace_id": "w1", "id": "p1", **POST_BODY}
+
+
+def test_every_field_is_altered() -> None:
+    leaves = _leaves(_example(PostPut))
+    assert ("targets", 0, "detail", "first_comment", "condition_type") in leaves
+    assert ("targets", 0, "detail", "poll_results") in leaves
+    assert len(leaves) > 30
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "model", "base"),
+    [
+        ("PUT", CHANNEL, ChannelPut, CHANNEL_BODY),
+        ("PUT", POST, PostPut, POST_BODY),
+        ("POST", KEYS, KeyRequest, {"scopes": []}),
+        ("POST", LETTERS, RedriveRequest, {"reasons": ["x"]}),
+    ],
+)
+async def test_no_body_breaks_a_write(
+    api: FakeApi, method: str, path: str, model: type[BaseModel], base: dict[str, Any]
+) -> None:
+    """Whatever a model lets through can be written: as JSON where an event holds JSON, and as Avro."""
+    # There is no Kafka here to read letters from.
+    allowed = {200, 201, 422} | ({503} if path == LETTERS else set())
+    for body in _altered(model, base):
+        reply = await api.client.request(method, path, content=json.dumps(body), headers=ADMIN)
+        assert reply.status_code in allowed, (reply.text, body)
+
+
+async def test_no_line_breaks_a_bulk_write(api: FakeApi) -> None:
+    lines = [_POST_LINE, *_altered(ChannelLine, _CHANNEL_LINE), *_altered(PostLine, _POST_LINE), _POST_LINE]
+    reply = await api.client.post(CATALOG, content="\n".join(json.dumps(line) for line in lines), headers=ADMIN)
+    assert reply.status_code == 200, reply.text
+    rejected = reply.json()["rejected"]
+    assert reply.json()["accepted"] + len(rejected) == len(lines)
+    assert {1, len(lines)}.isdisjoint(entry["line"] for entry in rejected)
+    assert not [entry for entry in rejected if "fault of this server" in entry["error"]]
 
 
 async def test_bulk_of_nothing_is_nothing(api: FakeApi) -> None:

@@ -11,8 +11,8 @@ from tests.support.query_api import fake_api, target
 PATH = "/api/v1/post-items/t1/analytics"
 
 
-@pytest.mark.parametrize("header", [{}, {"X-Workspace-Id": "w2"}, {"X-Workspace-Id": ""}, {"X-Workspace-Id": "W1"}])
-async def test_a_missing_or_other_workspace_reads_404(header: dict[str, str]) -> None:
+@pytest.mark.parametrize("header", [{"X-Workspace-Id": "w2"}, {"X-Workspace-Id": ""}, {"X-Workspace-Id": "W1"}])
+async def test_another_workspace_reads_404(header: dict[str, str]) -> None:
     api = fake_api()
     api.read_model.answers[TargetQuestion("w1", "t1")] = target("t1")
     headers = dict(api.add_key("w1", "good"))
@@ -20,6 +20,17 @@ async def test_a_missing_or_other_workspace_reads_404(header: dict[str, str]) ->
     reply = await api.client.get(PATH, headers={**headers, **header})
     assert (reply.status_code, reply.content) == (404, missing.content)
     assert [question.workspace_id for question in api.read_model.asked] == ["w1"]
+
+
+async def test_without_the_header_the_workspace_is_the_keys_own() -> None:
+    api = fake_api()
+    api.read_model.answers[TargetQuestion("w1", "t1")] = target("t1")
+    key = api.add_key("w1", "good")
+    named = await api.client.get(PATH, headers={**key, "X-Workspace-Id": "w1"})
+    assert named.status_code == 200
+    bare = await api.client.get(PATH, headers=key)
+    assert (bare.status_code, bare.content) == (200, named.content)
+    assert (await api.client.get(PATH, headers=api.add_key("w2", "other"))).status_code == 404
 
 
 async def test_two_workspaces_are_none() -> None:

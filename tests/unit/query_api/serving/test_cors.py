@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from services.query_api.apis import all_apis
 from services.query_api.reads.query import Post, PostQuestion
 from services.query_api.settings import QueryApiSettings
 from tests.support.query_api import NOW, FakeApi, fake_api
@@ -36,8 +37,22 @@ async def test_a_preflight_is_answered_without_a_key(path: str, header: str) -> 
         assert reply.status_code == 200
         assert reply.headers["access-control-allow-origin"] == allowed
         assert header.lower() in reply.headers["access-control-allow-headers"].lower()
-        assert {"GET", "POST", "PUT", "DELETE"} <= set(reply.headers["access-control-allow-methods"].split(", "))
         assert "access-control-allow-credentials" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    "method", sorted({endpoint.method for api in all_apis() for endpoint in api.endpoints} | {"HEAD"})
+)
+async def test_a_preflight_allows_each_method_of_an_endpoint(method: str) -> None:
+    asked = {**ASKED, "origin": PAGE, "access-control-request-method": method}
+    reply = await api_for(PAGE).client.options("/tidemark/v1/webhooks/x", headers=asked)
+    assert reply.status_code == 200, reply.text
+    assert method in reply.headers["access-control-allow-methods"].split(", ")
+
+
+async def test_a_preflight_refuses_a_method_that_no_endpoint_has() -> None:
+    asked = {**ASKED, "origin": PAGE, "access-control-request-method": "TRACE"}
+    assert (await api_for(PAGE).client.options("/tidemark/v1/webhooks/x", headers=asked)).status_code == 400
 
 
 async def test_replies_and_errors_can_be_read_by_the_pages_named_alone() -> None:

@@ -43,6 +43,12 @@ def test_engagements_are_of_what_they_are_made_of(told: dict[str, int], engageme
     assert shown(**told)["sources"]["engagements"] == engagements  # type: ignore[index]
 
 
+def test_a_rate_that_is_called_the_channels_is_made_of_its_figures() -> None:
+    """Saves, which nobody reports, are no part of the engagements."""
+    found = shown(views=7000, likes=100, comments=30, shares=10)
+    assert (found["metrics"]["engagement_rate"], found["sources"]["engagement_rate"]) == (140 / 7000, "channel")  # type: ignore[index]
+
+
 async def test_it_is_answered() -> None:
     api = fake_api()
     key = api.add_key("w1", "good")
