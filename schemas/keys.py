@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any
 
-from schemas.codec import MalformedEvent
+from schemas.ids import ID_PATTERN, is_id
+from schemas.refusals import Reason, RefusedRecord, reason_of
 from schemas.topic_names import (
     ACCOUNT_EVENTS,
     API_KEYS,
@@ -29,6 +29,9 @@ from schemas.topic_names import (
     WEBHOOK_STATES,
     WEBHOOKS,
 )
+from schemas.values import checked_value
+
+__all__ = ["KEY_FIELDS", "Reason", "RefusedRecord", "checked_key", "is_id", "parsed_key", "reason_of"]
 
 KEY_FIELDS: dict[str, tuple[str, ...]] = {
     API_KEYS: ("workspace_id", "key_id"),
@@ -51,40 +54,10 @@ KEY_FIELDS: dict[str, tuple[str, ...]] = {
 
 # A backfill of a whole workspace names no channel.
 _MAY_BE_EMPTY = frozenset({(BACKFILLS, "channel_id")})
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEYS = {
-    topic: re.compile("/".join(f"({_ID.pattern}{'|' if (topic, name) in _MAY_BE_EMPTY else ''})" for name in fields))
+    topic: re.compile("/".join(f"({ID_PATTERN}{'|' if (topic, name) in _MAY_BE_EMPTY else ''})" for name in fields))
     for topic, fields in KEY_FIELDS.items()
 }
-
-
-def is_id(text: str) -> bool:
-    """Whether a text is an id of ours."""
-    return _ID.fullmatch(text) is not None
-
-
-class Reason(StrEnum):
-    """The reason why a record does not count."""
-
-    NO_KEY = "no_key"
-    UNREADABLE_KEY = "unreadable_key"
-    MALFORMED_KEY = "malformed_key"
-    KEY_AND_VALUE_DIFFER = "key_and_value_differ"
-    WRONG_PARTITION = "wrong_partition"
-    UNREADABLE_VALUE = "unreadable_value"
-
-
-class RefusedRecord(MalformedEvent):
-    """A record that readers ignore; the message repeats nothing of the record's contents."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def reason_of(error: MalformedEvent) -> Reason:
-    """The reason in an error: about the record's key, or that its value can't be read."""
-    return error.reason if isinstance(error, RefusedRecord) else Reason.UNREADABLE_VALUE
 
 
 def parsed_key(topic: str, message_key: bytes | None) -> tuple[str, ...]:
@@ -113,6 +86,8 @@ def checked_key(
 ) -> tuple[str, ...]:
     """The ids in a record's key, after checking that the key agrees with the record's value and partition.
 
+    The value's own contents are checked as well: see `values.checked_value`.
+
     Args:
         topic: name without prefix.
         value: an event of the topic, or its record as a dict; None for a tombstone, which has only a key.
@@ -130,4 +105,5 @@ def checked_key(
         told = [value[name] if isinstance(value, Mapping) else getattr(value, name) for name in fields]
         if tuple(told) != parts:
             raise RefusedRecord(Reason.KEY_AND_VALUE_DIFFER, f"key and value of a message of {topic} differ")
+        checked_value(topic, value)
     return parts

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
 from schemas.keys import checked_key
 from schemas.topic_names import CHANNELS, POSTS
+from schemas.values import read_detail
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import iso_millis
 from services.runtime.kafka import partition_of
@@ -101,7 +100,7 @@ def _target(target: CatalogTarget) -> dict[str, Any]:
         "content": target.content,
         "is_story": target.is_story,
         "parent_target_id": target.parent_target_id,
-        "detail": orjson.loads(target.detail),
+        "detail": read_detail(target.detail),
     }
 
 

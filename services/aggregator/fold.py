@@ -152,7 +152,10 @@ class _Fold:
         post_key = (write.workspace_id, write.id)
         post = self.state.posts[post_key]
         post.is_held = event is not None and event.status != PostStatus.DELETED
-        post.target_ids = tuple(target.target_id for target in event.targets) if event is not None else ()
+        # Each once, whatever a writer repeats: a target's figures count once in its post.
+        post.target_ids = (
+            tuple(dict.fromkeys(target.target_id for target in event.targets)) if event is not None else ()
+        )
         post.updated_at = event.updated_at if event is not None else write.updated_at
         self.changes.posts[post_key] = None
         self.effects.insert(

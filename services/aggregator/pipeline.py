@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from services.aggregator.batch import Batch, halves
 from services.aggregator.batch_trace import trace_of
+from services.aggregator.errors import AggregatorError
 from services.aggregator.filling import SettledReader, StateReader, fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.rows import SEQUENCE_BITS, Version
@@ -19,6 +22,9 @@ from services.aggregator.state import PartitionState
 from services.aggregator.writing import Acknowledge, BatchWriter
 from services.runtime.clock import Clock
 from services.runtime.tracing import UNTRACED, Tracer
+
+# Errors that say nothing of the batch: the partition is lost, or ClickHouse does not answer as it should.
+_NOT_OF_THE_BATCH = (AggregatorError, ClickHouseError, OSError)
 
 
 async def _acknowledge_nothing() -> None:
@@ -104,14 +110,16 @@ class Pipeline:
         """
         started = asyncio.get_running_loop().time()
         trace = trace_of(self._tracer, self._partition, batch)
-        with trace.step("fill batch"):
-            related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
-        version = Version(self.generation, self._partition, self.next_number())
-        now = self._clock.now()
         try:
+            with trace.step("fill batch"):
+                related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
+            version = Version(self.generation, self._partition, self.next_number())
+            now = self._clock.now()
             with trace.step("fold batch"):
                 effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
-        except Exception as error:  # a bug: find the event that causes it, and apply the rest of the batch
+        except _NOT_OF_THE_BATCH:
+            raise
+        except Exception as error:  # a bug, or a stored row that can't be read: find what it belongs to, apply the rest
             trace.fail(error)
             await self._apply_apart(batch, acknowledge, error)
             return

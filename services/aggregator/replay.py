@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, RawTarget
+from schemas.values import read_targets
 from services.aggregator.batch import Batch, CatalogWrite
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import fill
@@ -225,7 +226,7 @@ def post_write(workspace_id: str, row: Sequence[Any]) -> CatalogWrite:
     """The write that a row of the mirror is of: id, status, three instants in ms, targets as JSON, is_deleted."""
     post_id, status, created_at, published_at, updated_at, targets, is_deleted = row
     parsed = tuple(
-        CatalogTarget(**{**entry, "detail": orjson.dumps(entry["detail"]).decode()}) for entry in orjson.loads(targets)
+        CatalogTarget(**{**entry, "detail": orjson.dumps(entry["detail"]).decode()}) for entry in read_targets(targets)
     )
     event = CatalogPost(workspace_id, post_id, status, created_at, published_at, parsed, updated_at)
     # A tombstone is stored without a status; a post of status deleted keeps its targets.

@@ -38,6 +38,7 @@ from schemas.metrics import (
     total_engagement_rate,
 )
 from schemas.registers import Groups, Register, dump_groups
+from schemas.values import read_detail
 from schemas.windows import WindowTotals
 from services.aggregator.reading import RawReading
 from services.aggregator.state import ChannelState, PeriodKey, PostState, TargetState
@@ -280,7 +281,7 @@ def _catalog_target(target: CatalogTarget) -> dict[str, Any]:
         "content": target.content,
         "is_story": target.is_story,
         "parent_target_id": target.parent_target_id,
-        "detail": orjson.Fragment(target.detail or "{}"),
+        "detail": read_detail(target.detail),
         **origin,
     }
 

@@ -173,7 +173,7 @@ class BatchReader:
         return [self.encoded(letter) for letter in letters.dead]
 
     def without_culprit(self, batch: Batch, error: Exception) -> Batch:
-        """Turn a batch of one event, write or key that can't be folded into a batch with the event's dead letter.
+        """Turn a batch of one event, write or key that can't be applied into a batch with the event's dead letter.
 
         A catalog write or a key gets no dead letter, and is logged instead.
         """

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from schemas.events import ChannelStatus
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
+from schemas.values import read_targets
 from schemas.windows import WindowTarget
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import StateReader
@@ -76,7 +75,7 @@ class StoredStates(StateReader):
         )
         found: dict[Key, PostState] = {}
         for workspace_id, post_id, is_deleted, targets, updated_at in await self._by_keys(query, generation, keys):
-            ids = tuple(target["target_id"] for target in orjson.loads(targets))
+            ids = tuple(target["target_id"] for target in read_targets(targets))
             found[(workspace_id, post_id)] = PostState(post_id, not is_deleted, ids, updated_at)
         return found
 

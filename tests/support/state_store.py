@@ -11,6 +11,7 @@ from schemas.codec import schema_text
 from schemas.events import ChannelStatus
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS, Metric, Values, millis
 from schemas.registers import Register, load_groups
+from schemas.values import read_targets
 from schemas.windows import WindowTarget
 from services.aggregator.batch import Effects, Inserts
 from services.aggregator.state import (
@@ -88,7 +89,7 @@ class StateStore:
         for key in keys:
             row = self.tables["posts_store"].get(key)
             if row:
-                ids = tuple(target["target_id"] for target in orjson.loads(row["targets"]))
+                ids = tuple(target["target_id"] for target in read_targets(row["targets"]))
                 found[key] = PostState(key[1], not row["is_deleted"], ids, row["updated_at"])
         return found
 
@@ -139,7 +140,7 @@ class StateStore:
     async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:
         found: dict[Key, list[Listing]] = {}
         for (workspace_id, post_id), row in self.tables["posts_store"].items():
-            for entry in orjson.loads(row["targets"]):
+            for entry in read_targets(row["targets"]):
                 key = (workspace_id, entry["target_id"])
                 if key in keys and not row["is_deleted"] and entry["status"] != "deleted":
                     published_at = row["published_at"] if entry["published_at"] is None else entry["published_at"]

@@ -19,6 +19,7 @@ from schemas.codec import MalformedEvent, RecordCodec
 from schemas.conversions import instant
 from schemas.keys import checked_key
 from schemas.topic_names import CHANNELS, POSTS
+from schemas.values import read_detail
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference
 from services.aggregator.topic_reader import TopicReader
@@ -78,7 +79,7 @@ def _post(record: Mapping[str, Any]) -> Texts:
             # Rows leave the origin out where it is the product's.
             **{name: value for name, value in target.items() if (name, value) != ("origin", "product")},
             "published_at": instant(target["published_at"]),
-            "detail": orjson.loads(target["detail"] or "{}"),
+            "detail": read_detail(target["detail"]),
         }
         for target in record["targets"]
     ]

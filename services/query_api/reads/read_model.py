@@ -16,6 +16,7 @@ import orjson
 from schemas.events import PlatformRaw, PostStatus
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, Values
 from schemas.registers import Register, load_groups
+from schemas.values import read_targets
 from schemas.windows import (
     DAY,
     FOLLOWERS,
@@ -247,7 +248,7 @@ class ClickHouseReadModel:
             if is_figures:
                 figures[key] = targets
             else:
-                found[key] = _PostRow(status, created_at, published_at, updated_at, orjson.loads(targets), None)
+                found[key] = _PostRow(status, created_at, published_at, updated_at, read_targets(targets), None)
         for key, text in figures.items():
             if key in found:
                 told = orjson.loads(text)

@@ -24,6 +24,12 @@ from services.query_api.store.layout import Damaged
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 StoreError = lmdb.Error
 
+
+def is_of_a_key(error: Exception) -> bool:
+    """Whether a StoreError only says that a key has a length that no key may have: the store itself is as it was."""
+    return isinstance(error, lmdb.BadValsizeError)
+
+
 _CURRENT = "CURRENT"
 _OPENING = "OPENING"
 _PREFIX = "posts-"

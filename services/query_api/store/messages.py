@@ -116,6 +116,7 @@ def _message(record: Record, decoders: Mapping[str, Decoder], partitions: int) -
         fields = decoders[topic].decode(record.value)
         if records.told_key(topic, fields) != parts:
             raise RefusedRecord(Reason.KEY_AND_VALUE_DIFFER, f"key and value of a message of {topic} differ")
+        records.check(topic, fields)
         if not records.is_deleted(topic, fields):
             payload, targets = records.payload(topic, fields), records.target_ids(topic, fields)
     return Message(_TOPIC_AT[topic], key, record.offset, record.timestamp, payload, targets)

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import lz4.block
 import orjson
 
+from schemas.codec import schema_text
 from schemas.events import AccountEvent, CatalogChannel, PostStatus, TargetOrigin
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, WINDOW_METRICS, Values
 from schemas.registers import Groups, Register, Stamp
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
+from schemas.values import check_figures, checked_value, read_detail
 from services.query_api.store.layout import Damaged
 
 _METRICS = len(POST_METRICS)
@@ -46,6 +48,15 @@ KEY_FIELDS: Mapping[str, int] = {CHANNELS: 2, ACCOUNT_EVENTS: 2, CHANNEL_ROLLUPS
 """How many of the first fields are the parts of the message key; a window's range follows apart."""
 
 _RANGE_AT = 3
+
+
+def _names(fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(entry["name"] for entry in fields)
+
+
+_SCHEMA_FIELDS = {topic: orjson.loads(schema_text(topic))["fields"] for topic in WANTED}
+_NAMES = {topic: _names(fields) for topic, fields in _SCHEMA_FIELDS.items()}
+_TARGET_NAMES = _names(_SCHEMA_FIELDS[POSTS][_NAMES[POSTS].index("targets")]["type"]["items"]["fields"])
 
 
 class StoredTarget(NamedTuple):
@@ -129,6 +140,23 @@ def told_key(topic: str, fields: Sequence[Any]) -> tuple[str, ...]:
     return fields[0], fields[1]
 
 
+def check(topic: str, fields: Sequence[Any]) -> None:
+    """Check what a decoded value says beside its key; see `schemas.values`.
+
+    Raises:
+        RefusedRecord: the record does not count.
+    """
+    if topic == POST_ROLLUPS:
+        targets = fields[4] or ()
+        target_ids, channel_ids = [target[0] for target in targets], [target[1] for target in targets]
+        check_figures(fields[2], target_ids, channel_ids, [target[3] for target in targets])
+        return
+    told = dict(zip(_NAMES[topic], fields, strict=True))
+    if topic == POSTS:
+        told["targets"] = [dict(zip(_TARGET_NAMES, target, strict=False)) for target in told["targets"]]
+    checked_value(topic, told)
+
+
 def is_deleted(topic: str, fields: Sequence[Any]) -> bool:
     """Whether a value says that its thing is not there."""
     return topic == POSTS and fields[2] == PostStatus.DELETED
@@ -142,7 +170,7 @@ def target_ids(topic: str, fields: Sequence[Any]) -> list[str]:
 
 
 def payload(topic: str, fields: Sequence[Any]) -> bytes:
-    """A decoded value as it is stored."""
+    """A decoded value as it is stored; one that `check` lets pass."""
     text = orjson.dumps(_SHAPES[topic](fields))
     if len(text) < _SHORT_BYTES:
         return text
@@ -161,20 +189,9 @@ def _post(fields: Sequence[Any]) -> Any:
 
 def _target(target: Sequence[Any]) -> Sequence[Any]:
     """A target without what most have not: a part, a parent, extras and an origin elsewhere."""
-    detail, origin = _detail(target[10]), target[_FIELDS:] or [_PRODUCT]
+    detail, origin = read_detail(target[10]), target[_FIELDS:] or [_PRODUCT]
     is_plain = not (target[8] or target[9] or detail) and origin[0] == _PRODUCT
     return target[:_PLAIN_FIELDS] if is_plain else [*target[:10], detail, *origin]
-
-
-def _detail(text: str) -> Any:
-    """A product's extras; whatever is no JSON object counts as none."""
-    if text in ("", "{}"):
-        return {}
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _figures(fields: Sequence[Any]) -> Any:

@@ -13,11 +13,12 @@ import orjson
 
 from schemas.keys import Reason
 from services.query_api.store import layout, ordering, records
-from services.query_api.store.files import Environment, Transaction
-from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT
+from services.query_api.store.files import Environment, StoreError, Transaction, is_of_a_key
+from services.query_api.store.layout import FIGURES_AT, POST_AT, TABLES, TOPICS, WINDOW_AT, Damaged
 from services.query_api.store.marks import Mark, unpacked
 from services.query_api.store.messages import Decoder, Message, Refused, log_refused, messages
 from services.runtime.brokers import Place, Record
+from services.runtime.kafka import partition_of
 
 INCOMPLETE = b"incomplete"
 """In `meta`: how many posts have figures without those of each target."""
@@ -105,9 +106,30 @@ class Writer:
         Args:
             marks: by which messages the partitions' logs are known again.
 
+        A message that can't be written is refused, and the others are taken in several transactions.
+
         Raises:
-            StoreError: nothing was taken; MapFullError: there is no room.
+            StoreError: the positions were not taken; MapFullError: there is no room.
         """
+        try:
+            self._take(messages, positions, marks)
+        except Exception as error:
+            if not messages or not _is_of_a_message(error):
+                raise
+            if len(messages) == 1:
+                self._refuse_message(messages[0], error)
+                self.take([], positions, marks)
+                return
+            middle = len(messages) // 2
+            self.take(messages[:middle], {})
+            self.take(messages[middle:], positions, marks)
+
+    def _refuse_message(self, message: Message, error: Exception) -> None:
+        partition = partition_of(message.key.partition(b"/")[0].decode(), self._partitions)
+        reason = Reason.MALFORMED_VALUE.value
+        self.refuse(Refused(TOPICS[message.topic_at], partition, message.offset, reason, repr(error)))
+
+    def _take(self, messages: Sequence[Message], positions: Mapping[Place, int], marks: Mapping[Place, Mark]) -> None:
         incomplete = 0
         touched: dict[tuple[int, bytes], bool] = {}
         with self._env.writing() as txn:
@@ -252,6 +274,11 @@ class Writer:
             return
         txn.delete(key, db=table)
         txn.delete(layout.change_key(key.partition(b"/")[0], topic_at, offset), db=self._db[layout.CHANGES])
+
+
+def _is_of_a_message(error: Exception) -> bool:
+    """Whether an error may be the fault of what is written, and not of the disk or of what lies there."""
+    return is_of_a_key(error) or not isinstance(error, (StoreError, Damaged, OSError, MemoryError))
 
 
 _INCOMPLETE = b"null"

@@ -10,11 +10,10 @@ from itertools import islice
 from operator import is_
 from typing import Any
 
-import orjson
-
 from schemas.events import CatalogChannel, PlatformRaw, TargetOrigin
 from schemas.registers import Register, load_groups
 from schemas.tiers import MILLIS_PER_DAY, rule_of
+from schemas.values import read_targets
 from services.query_api.reads import own
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
 from services.query_api.reads.raw_events import raw_event
@@ -203,7 +202,7 @@ class ResourceReads:
                     content=held.get("content"),
                     origin=held.get("origin", TargetOrigin.PRODUCT.value),
                 )
-                for held in orjson.loads(targets)
+                for held in read_targets(targets)
                 # A target that a newer post listed belongs to the newer post.
                 if (register := registers.get((post_id, held["target_id"]))) is not None
                 and (channel := self._channel(held["channel_id"])) is not None

@@ -1,0 +1,14 @@
+"""Our own ids: of workspaces, posts, targets, channels and the like. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
+_matches = re.compile(ID_PATTERN).fullmatch
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an id of ours."""
+    return _matches(text) is not None
