@@ -147,11 +147,15 @@ def _windows(scope: Scope) -> str:
     engagements = (
         f"if({own_engagements} IS NULL, if({all_null}, NULL, {bounded_text(added)}), toString({own_engagements}))"
     )
-    is_own = " AND ".join(f"native[{_PLACES[name]}] IS NOT NULL" for name in _INTERACTIONS)
+    # Of the platform's figures alone: it reports every interaction that is known.
+    told = [f"native[{_PLACES[name]}] IS NOT NULL" for name in _INTERACTIONS]
+    is_told = " AND ".join(f"({own} OR {figure} IS NULL)" for own, figure in zip(told, counts, strict=True))
+    is_own = f"({' OR '.join(told)}) AND {is_told}"
     bases = ", ".join(
         f"ifNull(native[{place}], 0) > 0, toFloat64(native[{place}])" for place in (impression, reach, view)
     )
-    own_rate = f"toFloat64(ifNull({own_engagements}, {added})) / multiIf({bases}, NULL)"
+    within = f"least(greatest({added}, toInt128('{INT64_MIN}')), toInt128('{INT64_MAX}'))"
+    own_rate = f"toFloat64(ifNull({own_engagements}, {within})) / multiIf({bases}, NULL)"
     native_rate = _short(f"if({own_engagements} IS NOT NULL OR ({is_own}), {own_rate}, toFloat64OrNull(posts_rate))")
     # `walk` goes back from the last day. The day before a day is the one that ends where that day begins; without such
     # a day, the last one that ends within an hour of that instant.

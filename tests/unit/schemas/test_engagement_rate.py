@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.metric_sql import RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
+from schemas.metric_sql import ENGAGEMENTS, RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
 from schemas.metrics import (
     INT64_MAX,
     POST_NAMES,
@@ -78,6 +78,9 @@ def test_the_quotient_of_totals_is_what_it_is_not() -> None:
 
 
 def test_the_view_for_analysts_has_the_same_definition() -> None:
-    (migration,) = Path("schemas/clickhouse").glob("*_alter_post_totals.sql")
-    assert RATED_TARGETS in migration.read_text()
-    assert TOTAL_ENGAGEMENT_RATE in migration.read_text()
+    for pattern in ("*_alter_post_totals.sql", "*_alter_engagements.sql"):
+        (migration,) = Path("schemas/clickhouse").glob(pattern)
+        assert RATED_TARGETS in migration.read_text()
+        assert TOTAL_ENGAGEMENT_RATE in migration.read_text()
+    # The views of snapshots, of latest figures and of totals.
+    assert migration.read_text().count(f"{ENGAGEMENTS} AS engagements,") == 3

@@ -123,7 +123,7 @@ def test_the_rate_is_of_the_platforms_figures_where_the_engagements_are(
     post = posted(MIDNIGHT - HOUR, **known)
     found = window_totals([post], [window(**told)], DAY, MIDNIGHT, is_measured=True)
     parts = [name for name in INTERACTIONS if name in told or name in known]
-    is_native = "engagements" in told or bool(parts) and all(name in told for name in parts)
+    is_native = "engagements" in told or (bool(parts) and all(name in told for name in parts))
     if is_native:
         engaged = told.get("engagements", sum(told.get(name, 0) for name in INTERACTIONS))
         base = next((told[name] for name in ("impressions", "reach", "views") if told.get(name, 0) > 0), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from schemas.metric_sql import RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
+from schemas.metric_sql import ENGAGEMENTS, RATED_TARGETS, TOTAL_ENGAGEMENT_RATE
 from schemas.metrics import CHANNEL_METRICS, POST_METRICS
 from services.query_api.tidemark.analysis.sql import GENERATION, LIVE_CHANNELS
 
@@ -35,10 +35,7 @@ _BLANK = r"[\\s\\p{Z}\\p{C}\\p{M}\\x{115F}\\x{1160}\\x{2800}\\x{3164}\\x{FFA0}]*
 _SIGN = r"[=+@\\x{FF1D}\\x{FF0B}\\x{FF0D}\\x{FF20}\\x{FE62}\\x{FE63}\\x{FE66}\\x{FE6B}\\x{2212}-]"
 FORMULA = rf"^{_BLANK}{_SIGN}|^[\\t\\r\\n]"
 
-ENGAGEMENTS = (
-    "if(likes IS NULL AND comments IS NULL AND shares IS NULL AND saves IS NULL, NULL,"
-    " ifNull(likes, 0) + ifNull(comments, 0) + ifNull(shares, 0) + ifNull(saves, 0)) AS engagements"
-)
+_ENGAGEMENTS = f"{ENGAGEMENTS} AS engagements"
 RATE = (
     "multiIf(engagements IS NULL, NULL, impressions > 0, engagements / impressions, reach > 0, engagements / reach,"
     " views > 0, engagements / views, NULL) AS engagement_rate"
@@ -89,7 +86,7 @@ POSTS = Dataset(
     "posts",
     "One row for each post, with its figures summed over its targets. The span limits the time of publishing.",
     f"""
-SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS},
+SELECT post_id, status, created_at, published_at, updated_at, captured_at, {_POST_COLUMNS}, {_ENGAGEMENTS},
     engagement_rate
 FROM (
     SELECT post_id, status, created_at, published_at, updated_at FROM posts_store FINAL
@@ -117,7 +114,7 @@ TARGETS = Dataset(
     "One row for each target, with its latest figures. The span limits the time of publishing.",
     f"""
 SELECT target_id, post_id, channel_id, platform, <catalog.post_type>, status, <catalog.external_id>,
-    <catalog.permalink>, <catalog.content>, published_at, captured_at, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+    <catalog.permalink>, <catalog.content>, published_at, captured_at, {_POST_COLUMNS}, {_ENGAGEMENTS}, {RATE}
 FROM (
     SELECT target_id, post_id, channel_id, published_at, captured_at, {_POST_COLUMNS}
     FROM latest_post_metrics_store FINAL
@@ -163,7 +160,7 @@ POST_SNAPSHOTS = Dataset(
     "The span limits the time of the answer.",
     f"""
 SELECT <snapshots.event_id>, target_id, listed.post_id AS post_id, listed.channel_id AS channel_id, platform,
-    captured_at, origin, {_POST_COLUMNS}, {ENGAGEMENTS}, {RATE}
+    captured_at, origin, {_POST_COLUMNS}, {_ENGAGEMENTS}, {RATE}
 FROM (
     SELECT event_id, target_id, platform, captured_at, origin, {_POST_COLUMNS} FROM post_snapshots_store FINAL
     WHERE workspace_id = {{workspace:String}} AND generation = {GENERATION} AND {_within("captured_at")}
