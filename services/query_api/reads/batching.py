@@ -19,6 +19,8 @@ Value = TypeVar("Value")
 
 # Long enough for requests from different sockets to meet in one turn of the loop, and short beside a look-up (5 ms).
 LINGER_SECONDS = 0.001
+# What a row raises that is not as its reader wants it; an engine that is away raises other errors.
+_OF_DATA = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 class Batcher(Generic[Key, Value]):
@@ -72,7 +74,7 @@ class Batcher(Generic[Key, Value]):
 
         Raises:
             ReadsUnavailable: too many keys wait already.
-            Exception: the error of the load.
+            Exception: the error of the load; where a row is at fault, of the load of its key alone.
         """
         future = self._waiting.get(key)
         if future is None:
@@ -152,18 +154,29 @@ class Batcher(Generic[Key, Value]):
     async def _run(self, batch: dict[Key, asyncio.Future[Value | None]]) -> None:
         try:
             values = await self._load(list(batch))
+        except _OF_DATA as error:
+            if len(batch) > 1:
+                # One key's row breaks its reader: the keys of others are loaded without it.
+                entries = list(batch.items())
+                middle = len(entries) // 2
+                for half in (entries[:middle], entries[middle:]):
+                    await self._run(dict(half))
+                return
+            self._fail(batch, error)
         except BaseException as error:
-            shown = error if isinstance(error, Exception) else ReadsUnavailable()
-            for future in batch.values():
-                if not future.done():
-                    future.set_exception(shown)
-                    future.exception()  # the asker may have gone, and then nobody retrieves the error
+            self._fail(batch, error if isinstance(error, Exception) else ReadsUnavailable())
             if not isinstance(error, Exception):
                 raise
         else:
             for key, future in batch.items():
                 if not future.done():
                     future.set_result(values.get(key))
+
+    def _fail(self, batch: Mapping[Key, asyncio.Future[Value | None]], error: Exception) -> None:
+        for future in batch.values():
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # the asker may have gone, and then nobody retrieves the error
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._loads.discard(task)

@@ -35,6 +35,34 @@ async def test_keys_that_arrive_together_share_a_load_and_equal_ones_are_asked_o
     assert loads.batches == [[0, 1, 2, -1]]
 
 
+async def test_a_key_whose_row_breaks_its_reader_fails_alone() -> None:
+    loads: list[list[int]] = []
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        loads.append(list(keys))
+        return {key: 100 // key for key in keys}
+
+    batcher = Batcher(load)
+    found = await asyncio.gather(*(batcher.get(key) for key in (1, 2, 0, 4, 5)), return_exceptions=True)
+    assert [*found[:2], *found[3:]] == [100, 50, 25, 20]
+    assert isinstance(found[2], ZeroDivisionError)
+    assert [0] in loads
+    assert await batcher.get(10) == 10
+
+
+async def test_an_engine_that_is_away_is_asked_once() -> None:
+    loads: list[list[int]] = []
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        loads.append(list(keys))
+        raise ReadsUnavailable
+
+    batcher = Batcher(load)
+    found = await asyncio.gather(*(batcher.get(key) for key in range(4)), return_exceptions=True)
+    assert all(isinstance(each, ReadsUnavailable) for each in found)
+    assert len(loads) == 1
+
+
 async def test_a_full_batch_leaves_at_once() -> None:
     loads = Loads()
     batcher = Batcher(loads, max_keys=2, linger_seconds=60)
