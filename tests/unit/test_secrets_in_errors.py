@@ -101,7 +101,8 @@ def _command(*arguments: str) -> Take:
             patch.setattr("services.configuration.check_environment", list)
             patch.setenv("TIDEMARK_ADMIN_KEY", secret.replace("\0", ""))
             patch.setattr("sys.argv", ["tidemark", *arguments, "--api", f"http://127.0.0.1:{port}"])
-            return main()
+            main()
+            return None
 
     return take
 
@@ -110,7 +111,8 @@ def _mcp(secret: str, port: int) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIDEMARK_API_KEY", secret)
         patch.setenv("TIDEMARK_QUERY_API_URL", f"http://127.0.0.1:{port}")
-        return mcp()
+        mcp()
+        return None
 
 
 def _check(secret: str, port: int) -> object:

@@ -1,4 +1,4 @@
-"""Engagements in ClickHouse, of exports and of the analysts' views: those of `schemas.metrics`, at the edges of 64 bits too."""
+"""Engagements of exports and of the analysts' views are those of `schemas.metrics`, at the edges of 64 bits too."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ def silence(command: list[str], environment: dict[str, str], folder: Path) -> tu
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            selector.select(MOST_SECONDS)
+            is_said = selector.select(MOST_SECONDS * busy())
         took = time.monotonic() - began
-        return took, os.read(process.stdout.fileno(), 4096).decode() if took < MOST_SECONDS else ""
+        return took, os.read(process.stdout.fileno(), 4096).decode() if is_said else ""
     finally:
         process.kill()
         process.communicate()
