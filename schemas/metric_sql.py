@@ -13,7 +13,7 @@ RATE_METRICS = (*_INTERACTIONS, *_BASES)
 
 
 def _engagements(figure: Callable[[str], str]) -> tuple[str, str]:
-    """SQL for a bounded sum of interactions, nulls as 0, in 128 bits; and whether all of them are null."""
+    """SQL for the bounded sum of interactions, nulls as 0, in 128 bits; and SQL for whether all of them are null."""
     added = " + ".join(f"toInt128(ifNull({figure(name)}, 0))" for name in _INTERACTIONS)
     unknown = " AND ".join(f"{figure(name)} IS NULL" for name in _INTERACTIONS)
     return f"least(greatest({added}, toInt128('{INT64_MIN}')), toInt128('{INT64_MAX}'))", unknown

@@ -21,9 +21,9 @@ WRITTEN = "unix seconds, or an ISO 8601 time or date such as 2026-06-28T09:14:22
 _UNIX_SECONDS = re.compile(r"[0-9]{1,11}", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # An unescaped + in an address, as in an offset, arrives as a space.
-_OFFSET = r"(Z|[ +-]\d\d(?::?\d\d)?)?"
+_OFFSET = r"(Z|[ +-]\d\d(?::?[0-5]\d)?)?"
 _EXTENDED = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d(?::\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSET, re.ASCII)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:[0-5]\d)", re.ASCII)
 _BASIC = re.compile(r"(\d{8})T(\d\d(?:\d\d(?:\d\d(?:[.,]\d{1,9})?)?)?)" + _OFFSET, re.ASCII)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.query_api.connections import Connections
 from services.query_api.directory import Directory
+from services.query_api.errors import NotFound
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.reads.at_once import AtOnce
 from services.query_api.reads.facts import Facts
@@ -71,3 +72,12 @@ class Sources:
     calls: Facts[Any] = field(default_factory=lambda: Facts(0))
     meanings: Facts[Any] = field(default_factory=lambda: Facts(0))
     explanations: Patience[Any] = field(default_factory=lambda: Patience(0))
+
+    def check_channels(self, workspace_id: str, channel_ids: Iterable[str]) -> None:
+        """Refuse channels that the workspace does not have.
+
+        Raises:
+            NotFound: one of the channels is not there.
+        """
+        if any(self.directory.get(workspace_id, channel_id) is None for channel_id in channel_ids):
+            raise NotFound

@@ -66,7 +66,7 @@ def parsed(model: type[Model], body: bytes) -> Model:
     """
     check_json(body)
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, by_alias=True, by_name=False)
     except ValidationError as error:
         raise Invalid(describe(error), code="invalid_body") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -11,7 +11,9 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -21,7 +23,18 @@ from services.runtime.instants import WRITTEN, parse_instant
 MOST_IDS = 500
 _ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
 # A refusal shows only field names of this form, since an unknown field's name is the caller's text.
+_WRITTEN: dict[Any, re.Pattern[str]] = {
+    int: re.compile(r"-?[0-9]{1,19}", re.ASCII),
+    float: re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII),
+}
+_KINDS: dict[Any, str] = {int: "a whole number, in digits alone", float: "a decimal number, such as 2 or 2.5"}
 _SHOWABLE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def _number_of(annotation: Any) -> type[int] | type[float] | None:
+    """The kind of number that a field holds, null aside; None for a field of another kind."""
+    kinds = [part for part in (get_args(annotation) or (annotation,)) if part is not type(None)]
+    return kinds[0] if len(kinds) == 1 and kinds[0] in _WRITTEN else None
 
 
 class Parameters(BaseModel):
@@ -30,7 +43,19 @@ class Parameters(BaseModel):
     Unknown names are refused. Instances can be compared and hashed, since kept answers are found by them.
     """
 
+    # Names of fields are for code alone: callers use the documented aliases (`by_name=False` where requests are read).
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse the further spellings of numbers that Python reads: 1_0, 10.0, +10, digits of other scripts."""
+        kind = None if info.field_name is None else _number_of(cls.model_fields[info.field_name].annotation)
+        if kind is None or not isinstance(value, str):
+            return value
+        if info.mode == "json" or not _WRITTEN[kind].fullmatch(value):
+            raise ValueError(f"must be {_KINDS[kind]}")
+        return value
 
 
 class NoParameters(Parameters):
@@ -63,8 +88,9 @@ def _listed(value: Any) -> Any:
     return tuple(dict.fromkeys(value.split(","))) if isinstance(value, str) else value
 
 
-def _ids(value: Any) -> Any:
-    parts = _listed(value)
+def _ids(value: Any, info: ValidationInfo) -> Any:
+    # A text is a list in a query alone.
+    parts = value if info.mode == "json" else _listed(value)
     if not isinstance(parts, list | tuple):
         raise ValueError("must be a list of ids")
     if not 1 <= len(parts) <= MOST_IDS:

@@ -97,7 +97,8 @@ class Reply:
         known = accepted = None
         for name, value in request_headers:
             if name == b"if-none-match":
-                known = value
+                # Several lines mean the same as one line with commas.
+                known = value if known is None else known + b"," + value
             elif name == b"accept-encoding":
                 accepted = value
         if known is not None and _matches(known, self.etag):

@@ -98,6 +98,8 @@ class EndpointServer(Generic[Context, Question, Value]):
         self._cache = shared.cache if action.is_read else None
         self._silent_seconds = shared.silent_seconds if action.is_read else None
         self._nothing_asked = action.parameters() if is_without_parameters(action.parameters) else None
+        # A condition is one of GET and HEAD alone; other methods send their reply whole.
+        self._is_conditional = endpoint.method == "GET"
         self._has_body = isinstance(endpoint.body, Body)
         self._takes_lines = isinstance(endpoint.body, Lines)
         # The same few queries come again and again, and checked parameters are frozen.
@@ -112,6 +114,8 @@ class EndpointServer(Generic[Context, Question, Value]):
         started = perf_counter()
         more: tuple[Header, ...] = ()
         headers = scope["headers"]
+        if not self._is_conditional:
+            headers = [header for header in headers if header[0] != b"if-none-match"]
         try:
             # Written out here, like the look-up of a kept reply: further calls would cost time on every kept read.
             path = scope["path_params"]
@@ -123,7 +127,12 @@ class EndpointServer(Generic[Context, Question, Value]):
                     more = self._limiter.take((workspace_id, key_id), now)
                 asked = self._nothing_asked
                 if asked is None:
-                    asked = await self._of_body(receive, headers) if self._has_body else self._of_query(scope)
+                    if not self._has_body:
+                        asked = self._of_query(scope)
+                    elif scope["query_string"]:
+                        raise Invalid("This endpoint takes its parameters in the body, and none in the query.")
+                    else:
+                        asked = await self._of_body(receive, headers)
                 scheme = scope.get("scheme", "http")
                 request: Request[Any] = Request(workspace_id, key_id, path, asked, headers, now, scheme)
             else:
@@ -232,10 +241,18 @@ class EndpointServer(Generic[Context, Question, Value]):
         return self._known_query(query) if len(query) <= _LONGEST_KNOWN_BYTES else self._checked(query)
 
     def _checked(self, query: bytes) -> BaseModel:
+        model = self._action.parameters
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        # The last value of a repeated parameter, which products' documents leave open.
+        values = dict(pairs)
         try:
-            return self._action.parameters.model_validate(parameters_of(query))
+            asked = model.model_validate(values, by_alias=True, by_name=False)
         except ValidationError as error:
             raise Invalid(describe(error)) from None
+        if len(values) != len(pairs) and model.model_config.get("extra") == "forbid":
+            repeated = next(name for name in values if [held for held, _ in pairs].count(name) > 1)
+            raise Invalid(f"{repeated}: must be given once; several values of a list are separated by commas")
+        return asked
 
     def _count(self, status: int) -> None:
         if self._action.is_counted:
@@ -342,11 +359,6 @@ class EndpointServer(Generic[Context, Question, Value]):
             # The key holds the parameters: hundreds of ids may be longer than the reply.
             size = reply.size_bytes + (0 if self._nothing_asked is not None else 2 * len(repr(request.parameters)))
             cache.put(key, reply, tags=tags, size_bytes=size, began_at=began_at, seconds=seconds)
-
-
-def parameters_of(query: bytes) -> dict[str, str]:
-    """The parameters of a query; the last value of a repeated parameter counts."""
-    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def servers_of(api: Api[Context], context: Context, shared: Shared) -> list[EndpointServer[Context, Any, Any]]:

@@ -1,4 +1,4 @@
-"""Engagements of exports and of the analysts' views are those of `schemas.metrics`, at the edges of 64 bits too."""
+"""Engagements in ClickHouse, of exports and of views: the definition of `schemas.metrics`, at the edges of 64 bits."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class Exports:
         if dataset is None:
             raise NotFound
         values = _values(request, has_time=dataset.time is not None)
-        if asked.channel_id is not None and sources.directory.get(request.workspace_id, asked.channel_id) is None:
-            raise NotFound
+        if asked.channel_id is not None:
+            sources.check_channels(request.workspace_id, (asked.channel_id,))
         kind = asked_format(asked.format, request.headers, FORMATS)
         return Stream(
             CONTENT_TYPES[kind],

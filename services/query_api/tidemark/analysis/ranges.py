@@ -20,6 +20,8 @@ from services.runtime.instants import start_of_day
 MOST_BUCKETS = 10_000
 """The most buckets of one series: the hours of a year and some weeks."""
 
+# Files beside the zones: the server's own zone, a rule for others, a placeholder, and folders with second copies.
+_NO_ZONES = ("localtime", "posixrules", "Factory", "posix/", "right/")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/-]{0,63}")
 
 
@@ -44,7 +46,7 @@ def zone(name: str) -> ZoneInfo:
     Raises:
         ValueError: there is no time zone of this name.
     """
-    if _ZONE.fullmatch(name):
+    if _ZONE.fullmatch(name) and not name.startswith(_NO_ZONES):
         try:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -57,19 +59,23 @@ def shown(instant: int) -> str:
     return iso_millis(instant) if instant % 1000 else iso_seconds(instant)
 
 
-def buckets(span: Span, step: Step, tz: ZoneInfo) -> list[Span]:
+def buckets(span: Span, step: Step, tz: ZoneInfo, *, has_steps: bool = False) -> list[Span]:
     """The buckets of a span, cut where hours or days of the zone begin; the first and the last may be shorter.
+
+    Args:
+        has_steps: whether the caller can choose the step, which the refusal then names.
 
     Raises:
         ValueError: the span has more than `MOST_BUCKETS` buckets.
     """
+    longer = " or a longer step" if has_steps and step is Step.HOUR else ""
     edges = [span.start]
     for edge in _edges(span.start, step, tz):
         if edge >= span.end:
             break
         edges.append(edge)
         if len(edges) > MOST_BUCKETS:
-            raise ValueError(f"makes more than {MOST_BUCKETS} points; ask for a shorter span or a longer step")
+            raise ValueError(f"makes more than {MOST_BUCKETS} points; ask for a shorter span{longer}")
     edges.append(span.end)
     return [Span(start, end) for start, end in pairwise(edges)]
 

@@ -83,8 +83,7 @@ def chosen_channels(sources: Sources, request: Request[Any], chosen: Sequence[st
     """
     if chosen is None:
         return {}
-    if any(sources.directory.get(request.workspace_id, one) is None for one in chosen):
-        raise NotFound
+    sources.check_channels(request.workspace_id, chosen)
     return {"channel_ids": list(chosen)}
 
 
@@ -98,7 +97,7 @@ async def _answer(
 ) -> Answer[object]:
     parameters: SeriesParameters = request.parameters
     asked = zoned_span(parameters, request.now)
-    spans = named("from", lambda: buckets(asked.span, parameters.step, asked.tz))
+    spans = named("from", lambda: buckets(asked.span, parameters.step, asked.tz, has_steps=True))
     is_growth = parameters.mode is Mode.INCREMENTS
     figures = await read_series(sources.store, subject, parameters.metrics, spans, is_growth=is_growth, now=request.now)
     points = []

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.metrics import POST_NAMES
+from services.platforms import all_platforms
 from services.query_api.serving.parameters import Id, Ids, Instant, Limit, OfChannels, Parameters
 from services.query_api.tidemark.resources.reasons import ENGAGEMENT_RATE, ENGAGEMENTS
 
 DEFAULT_LIMIT = 50
 METRICS = (*POST_NAMES, ENGAGEMENTS, ENGAGEMENT_RATE)
 
+
+def _known_platform(name: str) -> str:
+    if name not in all_platforms():
+        raise ValueError(f"must be one of {', '.join(all_platforms())}")
+    return name
+
+
 MetricName = Literal[METRICS]  # type: ignore[valid-type]  # the columns have one definition, `schemas.metrics`
-PlatformName = Annotated[str, Field(min_length=1, max_length=64, pattern="^[a-z0-9_]+$")]
+PlatformName = Annotated[
+    str,
+    AfterValidator(_known_platform),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(all_platforms()))),
+]
 ExternalId = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
