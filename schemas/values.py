@@ -165,7 +165,8 @@ def _is_shallow(value: Any, depth: int) -> bool:
     return True
 
 
-_TARGET_TEXTS = ("target_id", "channel_id", "post_type", "status", "external_id")
+# With what they are where a row says nothing of them.
+_TARGET_TEXTS = {"target_id": "", "channel_id": "", "post_type": "", "status": "published", "external_id": ""}
 _OPTIONAL_TEXTS = ("permalink", "content", "parent_target_id")
 
 
@@ -190,9 +191,12 @@ def read_targets(text: str) -> list[dict[str, Any]]:
 
 
 def _target(entry: Any) -> dict[str, Any] | None:
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in _TARGET_TEXTS):
+    if not isinstance(entry, dict):
         return None
-    if not (is_id(entry["target_id"]) and is_id(entry["channel_id"])):
+    texts = {name: entry.get(name, default) for name, default in _TARGET_TEXTS.items()}
+    if not all(isinstance(text, str) for text in texts.values()):
+        return None
+    if not (is_id(texts["target_id"]) and is_id(texts["channel_id"])):
         return None
     at, is_story = entry.get("published_at"), entry.get("is_story")
     told = {name: entry.get(name) for name in _OPTIONAL_TEXTS}
@@ -202,7 +206,7 @@ def _target(entry: Any) -> dict[str, Any] | None:
         return None
     origin = entry.get("origin")
     return {
-        **{name: entry[name] for name in _TARGET_TEXTS},
+        **texts,
         **told,
         "published_at": at,
         "is_story": is_story is True,

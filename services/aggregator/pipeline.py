@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
 from services.aggregator.batch import Batch, halves
 from services.aggregator.batch_trace import trace_of
-from services.aggregator.errors import AggregatorError
 from services.aggregator.filling import SettledReader, StateReader, fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.rows import SEQUENCE_BITS, Version
@@ -23,8 +20,9 @@ from services.aggregator.writing import Acknowledge, BatchWriter
 from services.runtime.clock import Clock
 from services.runtime.tracing import UNTRACED, Tracer
 
-# Errors that say nothing of the batch: the partition is lost, or ClickHouse does not answer as it should.
-_NOT_OF_THE_BATCH = (AggregatorError, ClickHouseError, OSError)
+# What a row raises that is not as its reader wants it. An engine that is away and a partition that is lost raise other
+# errors, which say nothing of a batch.
+_OF_DATA = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 async def _acknowledge_nothing() -> None:
@@ -113,13 +111,16 @@ class Pipeline:
         try:
             with trace.step("fill batch"):
                 related = await fill(self.state, batch, self._reader, self.generation, self._clock.now())
-            version = Version(self.generation, self._partition, self.next_number())
-            now = self._clock.now()
+        except _OF_DATA as error:  # a stored row that can't be read: find what it belongs to, and apply the rest
+            trace.fail(error)
+            await self._apply_apart(batch, acknowledge, error)
+            return
+        version = Version(self.generation, self._partition, self.next_number())
+        now = self._clock.now()
+        try:
             with trace.step("fold batch"):
                 effects = await asyncio.to_thread(fold_batch, self.state, batch, related, version, now)
-        except _NOT_OF_THE_BATCH:
-            raise
-        except Exception as error:  # a bug, or a stored row that can't be read: find what it belongs to, apply the rest
+        except Exception as error:  # a bug: find the event that causes it, and apply the rest of the batch
             trace.fail(error)
             await self._apply_apart(batch, acknowledge, error)
             return
@@ -129,7 +130,7 @@ class Pipeline:
         self._writing.add_done_callback(lambda _: self._on_written())
 
     async def _apply_apart(self, batch: Batch, acknowledge: Acknowledge, error: Exception) -> None:
-        """Apply a batch that can't be folded in ever smaller halves, and set the event aside that can't be folded."""
+        """Apply a batch in ever smaller halves, and set aside the event that can't be filled or folded."""
         await self.settle()
         self._forget_states()  # memory may hold half of the batch; the stored states are whole
         parts = halves(batch)

@@ -184,6 +184,21 @@ BREAKAGES = (
         ),
     ),
     Breakage(
+        "post that can't be read in the mirror",
+        "catalog.posts",
+        _plant("posts_store", "replaceAll(targets, '{\"a\":1}', '{\"a\": ') AS targets", "post_id = 'p2'", _NEWEST),
+    ),
+    Breakage(
+        "target that nobody wrote in the mirror",
+        "catalog.posts",
+        _plant(
+            "posts_store",
+            'replaceAll(targets, \'{"a":1}\', \'{}},{"target_id":"x"\') AS targets',
+            "post_id = 'p2'",
+            _NEWEST,
+        ),
+    ),
+    Breakage(
         "post newer in the mirror",
         "catalog.posts",
         _plant(
