@@ -49,8 +49,8 @@ def _parts() -> str:
 ENGAGEMENTS = _row_engagements()
 """`metrics.post_engagements` in SQL, bounded as there, of columns with the metrics' names.
 
-Integers of 128 bits cost 1 to 4 % of an aggregate over a million snapshots of the views, up to 15 % of the bare expression,
-and less than any test for an overflow.
+Integers of 128 bits cost 1 to 4 % of an aggregate over a million snapshots of the views, up to 15 % of the bare
+expression, and less than any test for an overflow.
 """
 
 RATED_TARGETS = f"arrayFilter(rated -> rated.2 > 0, {_parts()})"
