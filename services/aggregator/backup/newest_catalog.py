@@ -15,6 +15,7 @@ import orjson
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import CatalogChannel
+from schemas.keys import checked_key
 from schemas.topic_names import CHANNELS, POSTS
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.backup.topic_messages import line_of
@@ -24,6 +25,7 @@ from services.runtime.kafka import key as message_key
 from services.runtime.kafka import split_key
 
 _PER_PAGE = 1_000
+_NEVER = -(2**63)
 _QUERIES = {
     CHANNELS: (
         "channels_store",
@@ -71,8 +73,7 @@ class NewestCatalog:
             held = {message_key(write.workspace_id, write.id): write for write in self._of(list(entries))}
             for key, (line, entry) in entries.items():
                 write = held.get(key)
-                before = self._event(entry)
-                since = entry["t"] if before is None else before.updated_at
+                before, since = self._told(entry)
                 yield line if write is None or write.updated_at <= since else self._line(write, before)
         for write in self._all():
             key = message_key(write.workspace_id, write.id)
@@ -81,13 +82,16 @@ class NewestCatalog:
                     self.unknown.append(key.decode())
                 yield self._line(write, None)
 
-    def _event(self, entry: dict[str, Any]) -> Any:
+    def _told(self, entry: dict[str, Any]) -> tuple[Any, int]:
+        """The event of an entry, and since when it stands, ms; what no reader takes is older than all else."""
         if entry["v"] is None:
-            return None
+            return None, entry["t"]
         try:
-            return self._codec.decode(base64.b64decode(entry["v"]))
+            event = self._codec.decode(base64.b64decode(entry["v"]))
+            checked_key(self._topic, base64.b64decode(entry["k"]), event)
         except MalformedEvent:
-            return None  # nobody reads it: the time of its message says how old it is
+            return None, _NEVER
+        return event, event.updated_at
 
     def _line(self, write: CatalogWrite, before: Any) -> bytes:
         event = write.event

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from schemas.codec import Codec, codec, schema_text
-from schemas.events import CatalogChannel, CatalogPost
+from schemas.events import CatalogChannel, CatalogPost, CatalogTarget
 from schemas.notices import DeliveryStatus, WebhookDelivery
 from schemas.topic_names import CHANNELS, POSTS, WEBHOOK_DELIVERIES
 from services.aggregator.backup.newest_catalog import NewestCatalog
@@ -104,6 +104,19 @@ def test_of_each_channel_the_newest_state_is_taken() -> None:
         "w/unknown-and-gone": None,
     }
     assert newest.unknown == ["w/unknown"]
+
+
+def test_what_no_reader_takes_is_older_than_what_the_mirror_holds() -> None:
+    own, theirs = read_by(POSTS)
+    twice = (CatalogTarget("t", "c"), CatalogTarget("t", "c"))
+    backup = [
+        line("w/p", theirs.encode(CatalogPost("w", "p", "published", None, 3, twice, 9)), 9),
+        line("w/q", theirs.encode(CatalogPost("w", "r", "published", None, 3, (), 9)), 9),
+    ]
+    mirror = [("w", name, "published", None, 3, 5, "[]", 0) for name in ("p", "q")]
+    newest = NewestCatalog(cast("RawRows", Rows(mirror)), POSTS, own)
+    found = told(list(newest.lines(backup)), own)
+    assert {key: (post.post_id, post.updated_at) for key, post in found.items()} == {"w/p": ("p", 5), "w/q": ("q", 5)}
 
 
 def test_posts_come_with_their_targets() -> None:
