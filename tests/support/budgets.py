@@ -20,7 +20,7 @@ BUDGET_SECONDS: Mapping[str, float] = {
     "tests/integration/poller": 70,
     "tests/integration/query_api": 140,
     "tests/integration/runtime": 105,
-    "tests/unit": 12,
+    "tests/unit": 20,
     "tests/unit/aggregator": 14,
     "tests/unit/commands": 12,
     "tests/unit/infra": 20,

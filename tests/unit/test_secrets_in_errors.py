@@ -96,23 +96,21 @@ def _refresh(secret: str, port: int) -> object:
 
 
 def _command(*arguments: str) -> Take:
-    def take(secret: str, port: int) -> object:
+    def take(secret: str, port: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("services.configuration.check_environment", list)
             patch.setenv("TIDEMARK_ADMIN_KEY", secret.replace("\0", ""))
             patch.setattr("sys.argv", ["tidemark", *arguments, "--api", f"http://127.0.0.1:{port}"])
             main()
-            return None
 
     return take
 
 
-def _mcp(secret: str, port: int) -> object:
+def _mcp(secret: str, port: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIDEMARK_API_KEY", secret)
         patch.setenv("TIDEMARK_QUERY_API_URL", f"http://127.0.0.1:{port}")
         mcp()
-        return None
 
 
 def _check(secret: str, port: int) -> object:

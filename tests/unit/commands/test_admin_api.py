@@ -215,8 +215,8 @@ def test_lines_of_the_catalog_name_no_other_path(
     posts: list[dict[str, object]] = [
         {"type": "post", "workspace_id": one, "targets": [{"channel_id": "c"}]} for one in strange
     ]
-    no_targets: list[object] = [7, [1], "ab", [{}], None]
-    posts += [{"type": "post", "workspace_id": "acme", "targets": targets} for targets in no_targets]
+    wrong: list[object] = [7, [1], "ab", [{}], None]
+    posts += [{"type": "post", "workspace_id": "acme", "targets": targets} for targets in wrong]
     posts += [
         {"type": "post", "workspace_id": "acme", "targets": [{"channel_id": one}, {"channel_id": "c"}]}
         for one in strange
