@@ -44,22 +44,43 @@ def checked_value(topic: str, value: Any) -> None:
         check(_fields_of(value))
 
 
-def check_figures(
-    captured_at: Any, target_ids: Sequence[str], channel_ids: Iterable[str], instants: Iterable[Any]
-) -> None:
+def check_figures(target_ids: Sequence[str], channel_ids: Sequence[str], instants: Sequence[Any]) -> None:
     """Check what a value of `rollups.posts` says, for readers of millions, who have its parts at hand.
 
     Args:
-        instants: when each target was captured.
+        instants: when the post and each target was captured.
 
     Raises:
         RefusedRecord: the record does not count.
     """
     _check_ids(POST_ROLLUPS, target_ids, channel_ids)
-    _check_instants(POST_ROLLUPS, [captured_at, *instants])
+    _check_instants(POST_ROLLUPS, instants)
 
 
-def _check_ids(topic: str, target_ids: Sequence[str], channel_ids: Iterable[str]) -> None:
+def check_post(
+    target_ids: Sequence[str],
+    channel_ids: Sequence[str],
+    parent_ids: Iterable[str | None],
+    external_ids: Iterable[str | None],
+    details: Iterable[str | None],
+    instants: Sequence[Any],
+) -> None:
+    """Check what a value of `catalog.posts` says; see `check_figures`."""
+    _check_ids(POSTS, target_ids, channel_ids)
+    for id_ in parent_ids:
+        # Written as "" by some, who mean that there is none.
+        if id_ and not is_id(id_):
+            raise _refused(POSTS, "a parent_target_id that is none")
+    for text in external_ids:
+        if text and len(text) > EXTERNAL_ID_MAX_CHARS:
+            raise _too_long(POSTS, "external_id", text, EXTERNAL_ID_MAX_CHARS)
+    for text in details:
+        if text and len(text) > DETAIL_MAX_CHARS:
+            raise _too_long(POSTS, "detail", text, DETAIL_MAX_CHARS)
+    _check_instants(POSTS, instants)
+
+
+def _check_ids(topic: str, target_ids: Sequence[str], channel_ids: Sequence[str]) -> None:
     for id_ in target_ids:
         if not is_id(id_):
             raise _refused(topic, "a target_id that is none")
@@ -80,16 +101,19 @@ def _fields_of(value: Any) -> Get:
 
 def _check_post(post: Get) -> None:
     targets = [_fields_of(each) for each in post("targets") or ()]
-    _check_ids(POSTS, [each("target_id") for each in targets], [each("channel_id") for each in targets])
-    instants = [post("created_at"), post("published_at"), post("updated_at")]
-    for each in targets:
-        # Written as "" by some, who mean that there is none.
-        if each("parent_target_id") and not is_id(each("parent_target_id")):
-            raise _refused(POSTS, "a parent_target_id that is none")
-        _check_length(POSTS, "external_id", each("external_id"), EXTERNAL_ID_MAX_CHARS)
-        _check_length(POSTS, "detail", each("detail"), DETAIL_MAX_CHARS)
-        instants.append(each("published_at"))
-    _check_instants(POSTS, instants)
+
+    def column(name: str) -> list[Any]:
+        return [each(name) for each in targets]
+
+    instants = [post("created_at"), post("published_at"), post("updated_at"), *column("published_at")]
+    check_post(
+        column("target_id"),
+        column("channel_id"),
+        column("parent_target_id"),
+        column("external_id"),
+        column("detail"),
+        instants,
+    )
 
 
 def _check_channel(channel: Get) -> None:
@@ -102,7 +126,8 @@ def _check_post_rollup(rollup: Get) -> None:
     targets = [_fields_of(each) for each in rollup("targets") or ()]
     channels = [_fields_of(each) for each in rollup("channels") or ()]
     channel_ids = [each("channel_id") for each in (*targets, *channels)]
-    check_figures(rollup("captured_at"), [each("target_id") for each in targets], channel_ids, ())
+    instants = [rollup("captured_at"), *(each("captured_at") for each in targets)]
+    check_figures([each("target_id") for each in targets], channel_ids, instants)
 
 
 def _check_window(window: Get) -> None:
@@ -128,14 +153,18 @@ _CHECKS: Final[Mapping[str, Callable[[Get], None]]] = {
 
 def _check_length(topic: str, name: str, text: str | None, most: int) -> None:
     if text is not None and len(text) > most:
-        raise _refused(topic, f"{len(text)} characters of {name}; {most} are allowed")
+        raise _too_long(topic, name, text, most)
 
 
 def _check_instants(topic: str, instants: Iterable[Any]) -> None:
     for at in instants:
         # A datetime is none that it can't say.
-        if isinstance(at, int) and not _EARLIEST <= at <= _LATEST:
+        if at is not None and type(at) is int and not _EARLIEST <= at <= _LATEST:
             raise _refused(topic, "an instant that is not of the years 1 to 9999")
+
+
+def _too_long(topic: str, name: str, text: str, most: int) -> RefusedRecord:
+    return _refused(topic, f"{len(text)} characters of {name}; {most} are allowed")
 
 
 def _refused(topic: str, what: str) -> RefusedRecord:

@@ -18,7 +18,7 @@ from schemas.events import AccountEvent, CatalogChannel, PostStatus, TargetOrigi
 from schemas.metrics import NO_POST_VALUES, POST_METRICS, WINDOW_METRICS, Values
 from schemas.registers import Groups, Register, Stamp
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
-from schemas.values import check_figures, checked_value, read_detail
+from schemas.values import check_figures, check_post, checked_value, read_detail
 from services.query_api.store.layout import Damaged
 
 _METRICS = len(POST_METRICS)
@@ -50,13 +50,10 @@ KEY_FIELDS: Mapping[str, int] = {CHANNELS: 2, ACCOUNT_EVENTS: 2, CHANNEL_ROLLUPS
 _RANGE_AT = 3
 
 
-def _names(fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(entry["name"] for entry in fields)
-
-
-_SCHEMA_FIELDS = {topic: orjson.loads(schema_text(topic))["fields"] for topic in WANTED}
-_NAMES = {topic: _names(fields) for topic, fields in _SCHEMA_FIELDS.items()}
-_TARGET_NAMES = _names(_SCHEMA_FIELDS[POSTS][_NAMES[POSTS].index("targets")]["type"]["items"]["fields"])
+_NAMES = {
+    topic: tuple(entry["name"] for entry in orjson.loads(schema_text(topic))["fields"])
+    for topic in (CHANNELS, ACCOUNT_EVENTS, CHANNEL_ROLLUPS)
+}
 
 
 class StoredTarget(NamedTuple):
@@ -148,13 +145,20 @@ def check(topic: str, fields: Sequence[Any]) -> None:
     """
     if topic == POST_ROLLUPS:
         targets = fields[4] or ()
-        target_ids, channel_ids = [target[0] for target in targets], [target[1] for target in targets]
-        check_figures(fields[2], target_ids, channel_ids, [target[3] for target in targets])
-        return
-    told = dict(zip(_NAMES[topic], fields, strict=True))
-    if topic == POSTS:
-        told["targets"] = [dict(zip(_TARGET_NAMES, target, strict=False)) for target in told["targets"]]
-    checked_value(topic, told)
+        instants = [fields[2], *[target[3] for target in targets]]
+        check_figures([target[0] for target in targets], [target[1] for target in targets], instants)
+    elif topic == POSTS:
+        _, _, _, created_at, published_at, targets, updated_at = fields
+        check_post(
+            [target[0] for target in targets],
+            [target[1] for target in targets],
+            [target[9] for target in targets],
+            [target[4] for target in targets],
+            [target[10] for target in targets],
+            [created_at, published_at, updated_at, *[target[6] for target in targets]],
+        )
+    else:
+        checked_value(topic, dict(zip(_NAMES[topic], fields, strict=True)))
 
 
 def is_deleted(topic: str, fields: Sequence[Any]) -> bool:
