@@ -249,9 +249,8 @@ async def test_pages_hold_each_thing_once_whatever_is_added_meanwhile(tenant: Te
         *expected[:4],
     ]
     assert await tenant.ids("targets", to=iso_millis(NOW - 3 * HOUR)) == ["t8"]
-    assert (await tenant.reply("posts", channel_id="unknown")).status_code == 404
-    assert (await tenant.reply("targets", channel_ids="c2,unknown")).status_code == 404
-    assert await tenant.ids("targets", channel_ids="c2") == ["td"]
+    assert await tenant.ids("posts", channel_id="unknown") == []
+    assert await tenant.ids("targets", channel_ids="c2,unknown") == ["td"]
     assert await tenant.ids("posts", channel_ids="c2,c1", limit=4) == ["newer", *expected, "draft"]
     # The oldest first: ties keep their order, and what was not published stays last.
     rising = ["p8", "p6", "p7", "p4", "p5", "p2", "p3", "newer", "p0", "p1"]
@@ -392,8 +391,7 @@ async def test_top_posts_of_a_channel_count_what_they_did_there(tenant: Tenant) 
     assert await tenant.ids("top/posts", metric="likes", channel_id="c1") == ["p3", "p2", "p1"]
     assert await tenant.ids("top/posts", metric="likes", platform="instagram") == ["p1"]
     assert await tenant.ids("top/posts", metric="likes", channel_ids="c1,c2") == ["p1", "p3", "p2"]
-    assert await tenant.ids("top/posts", metric="likes", channel_ids="c2") == ["p1"]
-    assert (await tenant.reply("top/posts", metric="likes", channel_ids="c2,c3")).status_code == 404
+    assert await tenant.ids("top/posts", metric="likes", channel_ids="c2,c3") == ["p1"]
     assert await tenant.ids("top/posts", metric="likes", **{"from": iso_millis(NOW - DAY)}) == ["p1", "p2"]
     assert await tenant.ids("top/posts", metric="saves") == []
 
