@@ -14,7 +14,7 @@ from schemas.topic_names import CHANNEL_ROLLUPS
 from services.aggregator.batch import Outgoing
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
-from services.aggregator.rebuild import Rebuild, latest_rebuild
+from services.aggregator.rebuild_runs import Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
 from services.aggregator.rows import REBUILD_PROGRESS
 from services.aggregator.state import Key

@@ -8,7 +8,7 @@ Guarantee: folding an event or a catalog entry twice changes nothing, so any par
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -40,6 +40,10 @@ _RAW_COLUMNS = (
 )
 
 
+async def _require_nothing() -> None:
+    """The owner of a partition folds history between two batches of its own."""
+
+
 class Replayer:
     """Folds history into one generation.
 
@@ -48,6 +52,7 @@ class Replayer:
         partitions: number of partitions of the topics.
         next_number: gives the number of the next batch's version.
         cache_targets: the most targets held in memory, and as many posts.
+        require: called before each insert; raises an error where nothing may be inserted any more.
 
     Attributes:
         unmapped: number of events that could not be mapped, by reason.
@@ -61,6 +66,7 @@ class Replayer:
         partitions: int,
         next_number: Callable[[], int],
         cache_targets: int = 100_000,
+        require: Callable[[], Awaitable[None]] = _require_nothing,
     ) -> None:
         self._store = store
         self._states = StoredStates(store)
@@ -68,6 +74,8 @@ class Replayer:
         self._generation = generation
         self._partitions = partitions
         self._next_number = next_number
+        self._require = require
+        self._cache_targets = cache_targets
         self._state = PartitionState.empty(cache_targets)
         self.unmapped: dict[str, int] = {}
 
@@ -77,6 +85,7 @@ class Replayer:
         related = await fill(self._state, batch, self._states, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
         effects = await asyncio.to_thread(fold_batch, self._state, batch, related, version, now)
+        await self._require()
         await insert_all(self._store, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
@@ -113,6 +122,18 @@ class Replayer:
                 await self._recall_targets(workspace_id, [row[0] for row in posts])
             await self.fold(workspace_id, Batch(catalog=[post_write(workspace_id, row) for row in posts]))
             after = posts[-1][0]
+
+    async def channels(self, workspace_id: str) -> None:
+        """Compute the windows of all of a tenant's channels anew, from what is stored and not from memory."""
+        rows = await self._store.query(
+            "SELECT channel_id FROM channels_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0 "
+            "ORDER BY channel_id",
+            {"workspace": workspace_id},
+        )
+        self._state = PartitionState.empty(self._cache_targets)
+        keys = [(workspace_id, row[0]) for row in rows]
+        for start in range(0, len(keys), CATALOG_PER_BATCH):
+            await self.fold(workspace_id, Batch(expired=keys[start : start + CATALOG_PER_BATCH]))
 
     async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
         """Make every write look like a change to the catalog: the mirror holds it already, but the totals may not."""
