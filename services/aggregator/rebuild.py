@@ -11,8 +11,8 @@
 4. Once all owners have taken over, one row makes the new generation the active one, and the parts of older generations
    are dropped.
 
-One run at a time holds the rebuild (`rebuild_runs.py`). A run that lost the rebuild to a newer run ends at its next step.
-What it still writes has lower versions than the newer run's rows, and the newer run folds all of it itself.
+One run at a time holds the rebuild (`rebuild_runs.py`). A run that lost the rebuild ends at its next step. What it
+still writes has lower versions than the newer run's rows, and the newer run folds all of it itself.
 
 Readers see the old generation until step 4 and the new generation after it, never a mixture.
 """

@@ -7,7 +7,6 @@ its next insert may land much later.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, cast
@@ -39,7 +38,7 @@ from tests.support.state_store import StateStore
 NOW = 1_790_000_000_000
 _OWNED = 1 << 40
 _FIGURES = ("latest_post_metrics_store", "latest_channel_metrics_store", "post_totals_store", "channel_totals_store")
-_SETTLED = 40
+_SETTLED = 12
 
 
 class Tables(StateStore):
@@ -53,6 +52,7 @@ class Tables(StateStore):
         self.shown: list[tuple[int, int]] = []
         self.now = NOW
         self.dropped_before = 0
+        self.asked: list[tuple[str, str, str]] = []
 
     def take(self, table: Table, rows: Sequence[Row]) -> None:
         name = table[0]
@@ -76,7 +76,7 @@ class Tables(StateStore):
         found = [row for (generation, name), row in self.progress.items() if not generation and "/run/" in name]
         return sorted(found, key=lambda row: row[1], reverse=True)
 
-    def answer(self, sql: str, given: dict[str, Any]) -> list[Any]:  # noqa: PLR0911, PLR0912  # one line a query
+    def answer(self, sql: str, given: dict[str, Any]) -> list[Any]:
         if sql == "SELECT toUnixTimestamp64Milli(now64(3))":
             self.now += 1
             return [(self.now,)]
@@ -159,13 +159,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._parked: list[tuple[str, asyncio.Future[None]]] = []
+        self._is_over = False
         self.taken: Counter[str] = Counter()
 
     async def wait(self, name: str) -> None:
         """Wait for this run's next turn."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._is_over:
+            raise asyncio.CancelledError
         self._parked.append((name, turn))
         await turn
+
+    def end(self) -> None:
+        """Let no step happen any more."""
+        self._is_over = True
+        for _, turn in self._parked:
+            turn.cancel()
 
     async def give(self, name: str, which: int = 0) -> bool:
         """Let a run make one of the steps that it is ready to make; False when it is ready for none."""
@@ -178,8 +187,6 @@ class Turns:
         self._parked.remove(chosen)
         chosen[1].set_result(None)
         self.taken[name] += 1
-        for _ in range(_SETTLED):
-            await asyncio.sleep(0)
         return True
 
 
@@ -191,6 +198,8 @@ class Stepped:
 
     async def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Any]:
         await self._turns.wait(self._name)
+        if "AND event_id > " in sql and parameters is not None:
+            self._tables.asked.append((self._name, parameters["workspace"], parameters["after"]))
         return self._tables.answer(sql, parameters or {})
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
@@ -280,6 +289,8 @@ class World:
             if self.runs[name].done():
                 break
             await self.steps(name, 1, which)
+        else:
+            raise AssertionError(f"{name} does not end")
         error = self.runs[name].exception()
         if error is None:
             return ""
@@ -295,6 +306,7 @@ class World:
 
     async def close(self) -> None:
         """End what still runs."""
+        self.turns.end()
         for task in self.runs.values():
             task.cancel()
         await asyncio.gather(*self.runs.values(), return_exceptions=True)
@@ -341,8 +353,3 @@ def without_waiting(patch: Any) -> None:
     patch.setattr(rebuild_runs, "_BEAT_SECONDS", 1e9)
     patch.setattr(replay, "EVENTS_PER_BATCH", 2)
     patch.setattr(replay, "StoredStates", lambda store: store)
-
-
-def steps_of(line: str) -> list[tuple[str, int]]:
-    """`A12 B3` as runs and their numbers of steps."""
-    return [(name, int(count)) for name, count in re.findall(r"([A-Z])(\d+)", line)]
