@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.rebuild_fold import RebuildFold, take_on_progress
-from services.aggregator.rebuild_runs import Found, Rebuild, RebuildClaim, RebuildError
+from services.aggregator.rebuild_runs import CatalogCut, Found, Rebuild, RebuildClaim, RebuildError
 from services.aggregator.rows import RAW_EVENTS, REBUILD_PROGRESS, RESTORED_TOPIC, raw_event_row
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
@@ -166,9 +166,23 @@ class _RebuildRun:
         cuts = dict.fromkeys(range(self._partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
         rebuild = Rebuild(
             generation, "mending" if mirror else "filling", cuts, self._clock.now(), mirror, rollups,
-            first_run=self._claim.number,
+            await self._catalog_cuts(), self._claim.number,
         )  # fmt: skip
         return await self._note(rebuild, rebuild.state)
+
+    async def _catalog_cuts(self) -> dict[int, CatalogCut]:
+        """By partition, the greatest versions of the mirror: owners write with these, where a batch is under way, or
+        with greater ones from now on.
+        """
+        greatest: list[dict[int, int]] = []
+        for table in ("channels_store", "posts_store"):
+            rows = await self._store.query(
+                f"SELECT kafkaMurmurHash(workspace_id) % {self._partitions} AS part, max(version) FROM {table} "
+                "GROUP BY part"
+            )
+            greatest.append({int(row[0]): int(row[1]) for row in rows})
+        channels, posts = greatest
+        return {part: CatalogCut(channels.get(part, 0), posts.get(part, 0)) for part in range(self._partitions)}
 
     async def _look(self, survey: Survey) -> tuple[frozenset[int], frozenset[int]]:
         """Store lost raw events again; returns partitions with a differing mirror, and those with differing rollups."""

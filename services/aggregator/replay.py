@@ -19,6 +19,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading, map_or_failure
+from services.aggregator.rebuild_runs import CatalogCut
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, RESTORED_TOPIC, Version
 from services.aggregator.state import ChannelState, PartitionState, PostState
 from services.aggregator.states import StoredStates
@@ -89,23 +90,24 @@ class Replayer:
         await insert_all(self._store, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
-    async def catalog(self, workspace_id: str, since: int = 0) -> None:
+    async def catalog(self, workspace_id: str, cut: CatalogCut | None = None) -> None:
         """Fold a tenant's mirrored catalog.
 
         Args:
-            since: fold only entries written at or after this instant, ms.
+            cut: fold only rows with these versions or greater ones, as writes that come after all others.
         """
-        parameters = {"workspace": workspace_id, "since": since}
-        where = "workspace_id = {workspace:String} AND updated_at >= fromUnixTimestamp64Milli({since:Int64})"
+        least = cut or CatalogCut()
+        parameters = {"workspace": workspace_id}
+        where = "workspace_id = {workspace:String} AND version >= {version:UInt64}"
         channels = await self._store.query(
             "SELECT channel_id, platform, external_id, username, status, toUnixTimestamp64Milli(token_expires_at), "
             f"toUnixTimestamp64Milli(updated_at), is_deleted FROM channels_store FINAL WHERE {where}",
-            parameters,
+            {**parameters, "version": least.channels},
         )
         writes = [channel_write(workspace_id, row) for row in channels]
         for start in range(0, len(writes), CATALOG_PER_BATCH):
             chunk = writes[start : start + CATALOG_PER_BATCH]
-            if since:
+            if cut is not None:
                 await self._recall_channels(chunk)
             await self.fold(workspace_id, Batch(catalog=chunk))
         after = ""
@@ -114,11 +116,11 @@ class Replayer:
                 "SELECT post_id, status, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(published_at), "
                 f"toUnixTimestamp64Milli(updated_at), targets, is_deleted FROM posts_store FINAL WHERE {where} "
                 "AND post_id > {after:String} ORDER BY post_id LIMIT {limit:UInt32}",
-                {**parameters, "after": after, "limit": CATALOG_PER_BATCH},
+                {**parameters, "version": least.posts, "after": after, "limit": CATALOG_PER_BATCH},
             )
             if not posts:
                 return
-            if since:
+            if cut is not None:
                 await self._recall_targets(workspace_id, [row[0] for row in posts])
             await self.fold(workspace_id, Batch(catalog=[post_write(workspace_id, row) for row in posts]))
             after = posts[-1][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,10 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.events import CatalogPost, CatalogTarget
 from services.aggregator import rebuild_runs
-from services.aggregator.rebuild_runs import RebuildClaim, RebuildError
+from services.aggregator.handover import fold_tail
+from services.aggregator.rebuild_runs import RebuildClaim, RebuildError, latest_rebuild
+from services.aggregator.rows import POSTS, Version, post_row
 from tests.support import properties
-from tests.support.rebuild_world import NOW, Stepped, Tables, Turns, World, without_waiting
+from tests.support.manual_clock import ManualClock
+from tests.support.rebuild_world import NOW, AtOnce, Stepped, Tables, Turns, World, without_waiting
 
 GONE_ON = "another run of `tidemark rebuild` has taken the rebuild over; this run ends and changes nothing more"
 
@@ -118,14 +123,14 @@ async def interleave(
     world.start("A")
     await world.steps("A", head_start)
     world.start("B")
-    for name, count, picked in turns:
-        await world.steps(name, count, picked)
+    for name, steps, picked in turns:
+        await world.steps(name, steps, picked)
     last = "B"
     if is_third or world.runs["B"].done():
         last = "C"
         world.start("C")
-        for name, count, picked in turns:
-            await world.steps("C" if name == "B" else "A", count, picked)
+        for name, steps, picked in turns:
+            await world.steps("C" if name == "B" else "A", steps, picked)
     assert await world.finish(last, which) == ""
     shown = world.tables.active
     assert world.tables.figures(shown) == solo.figures
@@ -226,3 +231,27 @@ async def test_a_rebuild_that_a_version_without_claims_began_is_gone_on_with(sol
     assert world.tables.active == 7
     # What was folded of w1 before is not folded again: its first events are in no table of this world.
     assert world.tables.figures(7)["post_totals_store"] == solo.figures["post_totals_store"]
+
+
+@pytest.mark.parametrize("behind", [0, 86_400_000], ids=["a writer of today", "a writer whose clock is a day behind"])
+@pytest.mark.parametrize("mirrored", [(2 << 40), (1 << 62)], ids=["as ever", "above every owner's versions"])
+async def test_a_catalog_write_during_the_rebuild_is_in_the_new_generation(behind: int, mirrored: int) -> None:
+    world = World()
+    world.is_owned = False
+    if mirrored > 2 << 40:
+        strange = CatalogPost("w2", "p9", "published", NOW, NOW, (), NOW)
+        world.tables.take(POSTS, [post_row(Version(0, 0, mirrored), strange)])
+    world.start("A")
+    await world.steps("A", 90)
+    # The owner mirrors a post while the rebuild has folded that tenant's catalog already.
+    write = CatalogPost(
+        "w1", "p5", "published", NOW, NOW, (CatalogTarget("t5", "c1", status="published"),), NOW - behind
+    )
+    world.tables.take(POSTS, [post_row(Version(0, 0, 2 << 40), write)])
+    while (found := await latest_rebuild(AtOnce(world.tables).store)) is None or found.state != "handover":
+        await world.steps("A", 1)
+    assert (1, "w1", "p5") not in world.tables.tables["post_totals_store"]
+    numbers = count(3 << 40)
+    await fold_tail(AtOnce(world.tables).store, ManualClock(NOW), found, 0, 1, lambda: next(numbers), 100)
+    assert world.tables.tables["post_totals_store"][(1, "w1", "p5")]["is_deleted"] == 0
+    await world.close()
