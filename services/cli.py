@@ -323,13 +323,16 @@ def rebuild(
     handover_seconds: Annotated[
         float, typer.Option(min=1, help="How long the partitions' owners may take for the handover.")
     ] = 600,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Go on in the place of a rebuild that runs elsewhere; that one ends.")
+    ] = False,
 ) -> None:
     """Map all raw events anew beside the live numbers, then swap; resumes a rebuild that was stopped."""
     from services.aggregator.audit.run import AuditSettings
     from services.aggregator.rebuild_command import run
 
     usable(AuditSettings, role="rebuild")
-    raise typer.Exit(run(handover_seconds))
+    raise typer.Exit(run(handover_seconds, is_taking_over=take_over))
 
 
 @app.command()

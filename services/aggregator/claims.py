@@ -68,7 +68,7 @@ async def generation_of(store: ClickHouse, partition: int) -> int:
     """The generation that a partition's owner writes to: the active one, or a newer one that it took over."""
     rows = await store.query(
         "SELECT max(generation) FROM rebuild_handovers FINAL WHERE partition = {partition:UInt32} "
-        "AND generation IN (SELECT generation FROM rebuilds FINAL WHERE state IN ('handover', 'done'))",
+        "AND generation IN (SELECT generation FROM rebuilds FINAL WHERE state != 'abandoned')",
         {"partition": partition},
     )
     return max(int(rows[0][0]), await active_generation(store))

@@ -14,7 +14,7 @@ from schemas.topic_names import CHANNEL_ROLLUPS
 from services.aggregator.batch import Outgoing
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
-from services.aggregator.rebuild import Rebuild, latest_rebuild
+from services.aggregator.rebuild_runs import CatalogCut, Rebuild, latest_rebuild
 from services.aggregator.replay import Replayer
 from services.aggregator.rows import REBUILD_PROGRESS
 from services.aggregator.state import Key
@@ -22,8 +22,6 @@ from services.runtime.clock import Clock
 from services.runtime.kafka import key as message_key
 from services.runtime.kafka import partition_of
 
-# Catalog writes carry the time of the API's clock, and the mirror lags behind the writes by moments.
-_CATALOG_MARGIN_MILLIS = 10 * 60 * 1000
 HANDOVER_CHECK_SECONDS = 1.0
 # In a rebuild's progress this prefix and a partition's number stand for told channels; workspace ids hold no slash.
 _ANNOUNCED = "/announced/"
@@ -61,20 +59,23 @@ async def fold_tail(
 ) -> None:
     """Fold the part of history that the rebuild left to the owner.
 
-    The part is the raw events from the partition's cut on, and the catalog writes since 10 minutes before the rebuild
-    began.
+    The part is the raw events from the partition's cut on, and the rows of the catalog's mirror whose version is not
+    below the mirror's when the rebuild began. The version counts, and not `updated_at`: that is the clock of whoever
+    wrote to the catalog.
     """
     replayer = Replayer(store, clock, rebuild.generation, partitions, next_number, cache_targets)
-    since = rebuild.started_at - _CATALOG_MARGIN_MILLIS
+    cut = rebuild.catalog.get(partition, CatalogCut())
+    if max(cut) > next_number():
+        cut = CatalogCut()  # no owner wrote such versions: they do not part older rows from newer ones
     rows = await store.query(
-        "SELECT DISTINCT workspace_id FROM (SELECT workspace_id, updated_at FROM posts_store UNION ALL "
-        "SELECT workspace_id, updated_at FROM channels_store) "
-        "WHERE updated_at >= fromUnixTimestamp64Milli({since:Int64}) ORDER BY workspace_id",
-        {"since": since},
+        "SELECT DISTINCT workspace_id FROM ("
+        "SELECT workspace_id FROM posts_store WHERE version >= {posts:UInt64} UNION ALL "
+        "SELECT workspace_id FROM channels_store WHERE version >= {channels:UInt64}) ORDER BY workspace_id",
+        {"posts": cut.posts, "channels": cut.channels},
     )
     for (workspace_id,) in rows:
         if partition_of(workspace_id, partitions) == partition:
-            await replayer.catalog(workspace_id, since)
+            await replayer.catalog(workspace_id, cut)
     await replayer.tail(partition, rebuild.cuts.get(partition, 0))
 
 

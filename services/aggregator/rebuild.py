@@ -8,8 +8,11 @@
    rebuild continues where it stopped.
 3. The state turns to `handover`: each partition's owner folds the events after the cut, publishes the rollups that
    changed or were noted, and writes to the new generation from then on (`handover.py`).
-4. Once all owners have taken over, one row makes the new generation the active one, and the old generation's parts are
-   dropped.
+4. Once all owners have taken over, one row makes the new generation the active one, and the parts of older generations
+   are dropped.
+
+One run at a time holds the rebuild (`rebuild_runs.py`). A run that lost the rebuild ends at its next step. What it
+still writes has lower versions than the newer run's rows, and the newer run folds all of it itself.
 
 Readers see the old generation until step 4 and the new generation after it, never a mixture.
 """
@@ -18,21 +21,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import orjson
-
 from services.aggregator.claims import active_generation
 from services.aggregator.clickhouse import ClickHouse
-from services.aggregator.replay import Replayer
+from services.aggregator.rebuild_fold import RebuildFold, take_on_progress
+from services.aggregator.rebuild_runs import CatalogCut, Found, Rebuild, RebuildClaim, RebuildError
 from services.aggregator.rows import RAW_EVENTS, REBUILD_PROGRESS, RESTORED_TOPIC, raw_event_row
 from services.aggregator.survey import Survey
 from services.runtime.clock import Clock
 
-# Versions of replayed rows must be below every owner's (epoch << 40): milliseconds since 2020 fit for 34 years.
-_NUMBERS_BEGIN = 1_577_836_800_000
 GENERATION_TABLES = (
     "post_snapshots_store",
     "channel_snapshots_store",
@@ -41,40 +40,12 @@ GENERATION_TABLES = (
     "post_totals_store",
     "channel_totals_store",
 )
-_REBUILDS = ("rebuilds", ("generation", "state", "cuts", "started_at", "updated_at"))
 # In a rebuild's progress this prefix and a partition's number stand for a mended mirror; workspace ids hold no slash.
 _MENDED = "/catalog/"
 _HANDOVER_POLL_SECONDS = 0.5
-_SIDE_BY_SIDE = 6
-_CACHE_TARGETS = 300_000
 # How long to wait, at most, for queries that began on the old generation, before its parts are dropped.
 _DROP_AFTER_SECONDS = 10.0
 _DROP_POLL_SECONDS = 0.2
-
-
-class RebuildError(RuntimeError):
-    """The rebuild can't go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """One rebuild as stored.
-
-    Attributes:
-        generation: the new generation's number.
-        state: `mending`, `filling`, `handover` or `done`.
-        cuts: by partition, the first offset that is left to the owner.
-        started_at: ms.
-        mirror: partitions whose owners mend the catalog's mirror while the state is `mending`.
-        rollups: partitions whose owners emit every total again.
-    """
-
-    generation: int
-    state: str
-    cuts: dict[int, int]
-    started_at: int
-    mirror: frozenset[int] = frozenset()
-    rollups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +64,6 @@ class Step:
     total: int
 
 
-class Numbers:
-    """Makes growing version numbers that are below every owner's versions."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last = 0
-
-    def next(self) -> int:
-        """A number greater than all numbers given before."""
-        self._last = max(self._last + 1, self._clock.now() - _NUMBERS_BEGIN)
-        return self._last
-
-
-async def latest_rebuild(store: ClickHouse) -> Rebuild | None:
-    """The newest rebuild that is not done; None when all rebuilds are done."""
-    rows = await store.query(
-        "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
-        "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
-    )
-    if not rows:
-        return None
-    generation, state, cuts, started_at = rows[0]
-    noted = orjson.loads(cuts)
-    mirror, rollups = (frozenset(noted.pop(name, ())) for name in ("mirror", "rollups"))
-    return Rebuild(
-        generation, state, {int(name): offset for name, offset in noted.items()}, started_at, mirror, rollups
-    )
-
-
 async def run_rebuild(
     store: ClickHouse,
     clock: Clock,
@@ -129,6 +71,9 @@ async def run_rebuild(
     survey: Survey,
     on_step: Callable[[Step], None],
     handover_seconds: float,
+    *,
+    is_taking_over: bool = False,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> dict[str, int]:
     """Run a rebuild to its end, or continue a rebuild that was stopped.
 
@@ -137,124 +82,154 @@ async def run_rebuild(
         survey: finds lost events and differing topics; not used when a stopped rebuild continues.
         on_step: called with the progress, at least after every batch.
         handover_seconds: how long to wait for the owners in each phase that needs them.
+        is_taking_over: go on in the place of a run that lives; that run ends.
+        on_wait: called with a line while it is not known yet whether another run lives.
 
     Returns:
         The number of events that could not be mapped, by reason.
 
     Raises:
-        RebuildError: an owner did not take part in time; running the rebuild again continues from there.
+        RebuildError: another run lives or took over, or an owner did not take part in time; after the latter, running
+            the rebuild again continues from there.
         AuditFailed: the survey can't use ClickHouse.
         TopicUnreadable: the survey can't read Kafka.
         RegistryUnavailable: the survey can't use the registry.
     """
-    rebuild = await latest_rebuild(store) or await _begin(store, clock, partitions, survey, on_step)
-    unmapped: dict[str, int] = {}
-    if rebuild.state == "mending":
-        await _wait_for_owners(store, rebuild, "mending", rebuild.mirror, on_step, handover_seconds)
-        rebuild = replace(rebuild, state="filling")
-        await _note(store, clock, rebuild, "filling")
-    if rebuild.state == "filling":
-        unmapped = await _fold_all(store, clock, rebuild, partitions, on_step)
-        await _note(store, clock, rebuild, "handover")
-    await _wait_for_owners(store, rebuild, "handover", frozenset(range(partitions)), on_step, handover_seconds)
-    old = await active_generation(store)
-    # This one write makes the generation visible to readers.
-    await store.insert(("active_generations", ("generation", "version")), [(rebuild.generation, clock.now())])
-    await _note(store, clock, rebuild, "done")
-    await wait_for_readers(store)
-    if old != rebuild.generation:
-        await drop_generation(store, old)
-    on_step(Step("done", partitions, partitions))
-    return unmapped
-
-
-async def _begin(
-    store: ClickHouse, clock: Clock, partitions: int, survey: Survey, on_step: Callable[[Step], None]
-) -> Rebuild:
-    mirror, rollups = await _look(store, survey, on_step)
-    newest = await store.query("SELECT max(generation) FROM rebuilds FINAL")
-    generation = max(int(newest[0][0]), await active_generation(store)) + 1
-    ends = await store.query(
-        "SELECT partition, max(offset) + 1 FROM raw_events_store WHERE NOT startsWith(topic, {restored:String}) "
-        "GROUP BY partition",
-        {"restored": RESTORED_TOPIC},
-    )
-    cuts = dict.fromkeys(range(partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
-    state = "mending" if mirror else "filling"
-    rebuild = Rebuild(generation, state, cuts, clock.now(), mirror, rollups)
-    await _note(store, clock, rebuild, state)
-    return rebuild
-
-
-async def _look(
-    store: ClickHouse, survey: Survey, on_step: Callable[[Step], None]
-) -> tuple[frozenset[int], frozenset[int]]:
-    """Store lost raw events again; returns the partitions with a differing mirror, and those with differing rollups."""
-    loop = asyncio.get_running_loop()
-    await asyncio.to_thread(survey.__enter__)
+    claim = await RebuildClaim.take(store, is_forced=is_taking_over, on_wait=on_wait)
+    beating = asyncio.create_task(claim.beat())
     try:
-        total = survey.partitions
-
-        def on_done(done: int) -> None:
-            loop.call_soon_threadsafe(on_step, Step("looking", done, total))
-
-        chunks = survey.missing_events(on_done)
-        while chunk := await asyncio.to_thread(next, chunks, None):
-            await store.insert(RAW_EVENTS, [raw_event_row(read) for read in chunk])
-        mirror = await asyncio.to_thread(survey.mirrors, on_done)
-        return mirror, await asyncio.to_thread(survey.rollups, on_done)
+        return await _RebuildRun(store, clock, partitions, claim, on_step, handover_seconds).run(survey)
     finally:
-        await asyncio.to_thread(survey.__exit__, None, None, None)
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        await claim.end()
 
 
-async def _note(store: ClickHouse, clock: Clock, rebuild: Rebuild, state: str) -> None:
-    noted: dict[str, int | list[int]] = {str(partition): offset for partition, offset in rebuild.cuts.items()}
-    noted |= {"mirror": sorted(rebuild.mirror), "rollups": sorted(rebuild.rollups)}
-    cuts = orjson.dumps(noted).decode()
-    await store.insert(_REBUILDS, [(rebuild.generation, state, cuts, rebuild.started_at, clock.now())])
+class _RebuildRun:
+    """One run of the command. Before each change of the stored state it sees that no newer run holds the rebuild."""
 
+    def __init__(
+        self,
+        store: ClickHouse,
+        clock: Clock,
+        partitions: int,
+        claim: RebuildClaim,
+        on_step: Callable[[Step], None],
+        handover_seconds: float,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._partitions = partitions
+        self._claim = claim
+        self._on_step = on_step
+        self._handover_seconds = handover_seconds
 
-async def _fold_all(
-    store: ClickHouse, clock: Clock, rebuild: Rebuild, partitions: int, on_step: Callable[[Step], None]
-) -> dict[str, int]:
-    """Fold every tenant, six at a time: while one tenant's batch waits for ClickHouse, another's is mapped."""
-    total = int((await store.query("SELECT count() FROM raw_events_store FINAL"))[0][0])
-    noted = await store.query(
-        "SELECT workspace_id, last_event_id, is_done, events FROM rebuild_progress FINAL "
-        "WHERE generation = {generation:UInt16}",
-        {"generation": rebuild.generation},
-    )
-    progress = {row[0]: (row[1], bool(row[2]), int(row[3])) for row in noted}
-    rows = await store.query(
-        "SELECT DISTINCT workspace_id FROM (SELECT workspace_id FROM raw_events_store UNION ALL "
-        "SELECT workspace_id FROM posts_store UNION ALL SELECT workspace_id FROM channels_store) ORDER BY workspace_id"
-    )
-    waiting = deque(row[0] for row in rows if not progress.get(row[0], ("", False, 0))[1])
-    done = sum(events for _, _, events in progress.values())
-    numbers = Numbers(clock)
-    on_step(Step("folding", done, total))
+    async def run(self, survey: Survey) -> dict[str, int]:
+        """Go through the states from the one in which the run before stopped; returns the unmapped events by reason."""
+        found = await self._claim.found()
+        rebuild = await self._begin(survey) if found is None else await self._take_on(found)
+        unmapped: dict[str, int] = {}
+        if rebuild.state == "mending":
+            await self._wait_for_owners(rebuild, rebuild.mirror)
+            rebuild = await self._note(rebuild, "filling")
+        if rebuild.state == "filling":
+            fold = RebuildFold(self._store, self._clock, self._partitions, self._claim, rebuild, found is not None)
+            unmapped = await fold.run(lambda done, total: self._on_step(Step("folding", done, total)))
+            rebuild = await self._note(rebuild, "handover")
+        await self._wait_for_owners(rebuild, frozenset(range(self._partitions)))
+        await self._show(rebuild.generation)
+        await self._note(rebuild, "done")
+        await wait_for_readers(self._store)
+        await drop_generations_before(self._store, rebuild.generation)
+        self._on_step(Step("done", self._partitions, self._partitions))
+        return unmapped
 
-    async def fold_tenants() -> dict[str, int]:
-        nonlocal done
-        cache = _CACHE_TARGETS // _SIDE_BY_SIDE
-        replayer = Replayer(store, clock, rebuild.generation, partitions, numbers.next, cache)
-        while waiting:
-            workspace_id = waiting.popleft()
-            after, _, events = progress.get(workspace_id, ("", False, 0))
-            await replayer.catalog(workspace_id)
-            async for last, count in replayer.events(workspace_id, after):
-                events += count
-                done += count
-                after = last
-                await store.insert(REBUILD_PROGRESS, [(rebuild.generation, workspace_id, last, 0, events, clock.now())])
-                on_step(Step("folding", done, total))
-            await store.insert(REBUILD_PROGRESS, [(rebuild.generation, workspace_id, after, 1, events, clock.now())])
-        return replayer.unmapped
+    async def _note(self, rebuild: Rebuild, state: str) -> Rebuild:
+        noted = replace(rebuild, state=state)
+        await self._claim.note(noted)
+        return noted
 
-    unmapped: Counter[str] = Counter()
-    for found in await asyncio.gather(*(fold_tenants() for _ in range(_SIDE_BY_SIDE))):
-        unmapped.update(found)
-    return dict(unmapped)
+    async def _take_on(self, found: Found) -> Rebuild:
+        """Make the rebuild of an earlier run this run's: its progress, then its state. Nothing is folded before."""
+        rebuild = replace(found.rebuild, first_run=found.rebuild.first_run or self._claim.number)
+        await take_on_progress(self._store, self._clock, self._claim, rebuild, found.run)
+        return await self._note(rebuild, rebuild.state)
+
+    async def _begin(self, survey: Survey) -> Rebuild:
+        mirror, rollups = await self._look(survey)
+        generation = await self._claim.new_generation(await active_generation(self._store))
+        ends = await self._store.query(
+            "SELECT partition, max(offset) + 1 FROM raw_events_store WHERE NOT startsWith(topic, {restored:String}) "
+            "GROUP BY partition",
+            {"restored": RESTORED_TOPIC},
+        )
+        cuts = dict.fromkeys(range(self._partitions), 0) | {int(row[0]): int(row[1]) for row in ends}
+        rebuild = Rebuild(
+            generation, "mending" if mirror else "filling", cuts, self._clock.now(), mirror, rollups,
+            await self._catalog_cuts(), self._claim.number,
+        )  # fmt: skip
+        return await self._note(rebuild, rebuild.state)
+
+    async def _catalog_cuts(self) -> dict[int, CatalogCut]:
+        """By partition, the greatest versions of the mirror: owners write with these, where a batch is under way, or
+        with greater ones from now on.
+        """
+        greatest: list[dict[int, int]] = []
+        for table in ("channels_store", "posts_store"):
+            rows = await self._store.query(
+                f"SELECT kafkaMurmurHash(workspace_id) % {self._partitions} AS part, max(version) FROM {table} "
+                "GROUP BY part"
+            )
+            greatest.append({int(row[0]): int(row[1]) for row in rows})
+        channels, posts = greatest
+        return {part: CatalogCut(channels.get(part, 0), posts.get(part, 0)) for part in range(self._partitions)}
+
+    async def _look(self, survey: Survey) -> tuple[frozenset[int], frozenset[int]]:
+        """Store lost raw events again; returns partitions with a differing mirror, and those with differing rollups."""
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(survey.__enter__)
+        try:
+            total = survey.partitions
+
+            def on_done(done: int) -> None:
+                loop.call_soon_threadsafe(self._on_step, Step("looking", done, total))
+
+            chunks = survey.missing_events(on_done)
+            while chunk := await asyncio.to_thread(next, chunks, None):
+                await self._claim.require()
+                await self._store.insert(RAW_EVENTS, [raw_event_row(read) for read in chunk])
+            mirror = await asyncio.to_thread(survey.mirrors, on_done)
+            return mirror, await asyncio.to_thread(survey.rollups, on_done)
+        finally:
+            await asyncio.to_thread(survey.__exit__, None, None, None)
+
+    async def _show(self, generation: int) -> None:
+        """Make the generation visible to readers, by one write.
+
+        The version follows those before by one, and not by a clock: should this write come late, after another
+        rebuild's, it counts less.
+        """
+        rows = await self._store.query("SELECT argMax(generation, version), max(version) FROM active_generations")
+        shown, version = int(rows[0][0]), int(rows[0][1])
+        await self._claim.require()
+        if shown < generation:
+            await self._store.insert(("active_generations", ("generation", "version")), [(generation, version + 1)])
+
+    async def _wait_for_owners(self, rebuild: Rebuild, wanted: frozenset[int]) -> None:
+        deadline = time.monotonic() + self._handover_seconds
+        while True:
+            done = await (_mended if rebuild.state == "mending" else _taken_over)(self._store, rebuild)
+            self._on_step(Step(rebuild.state, len(done & wanted), len(wanted)))
+            if wanted <= done:
+                return
+            if time.monotonic() > deadline:
+                raise RebuildError(
+                    f"the owners of partitions {sorted(wanted - done)} did not take part within "
+                    f"{self._handover_seconds:.0f} s; check that the aggregator runs, then run `tidemark rebuild` "
+                    "again: it continues from here"
+                )
+            await asyncio.sleep(_HANDOVER_POLL_SECONDS)
+            await self._claim.require()
 
 
 async def note_mended(store: ClickHouse, clock: Clock, rebuild: Rebuild, partition: int) -> None:
@@ -279,28 +254,6 @@ async def _taken_over(store: ClickHouse, rebuild: Rebuild) -> set[int]:
     return {int(row[0]) for row in rows}
 
 
-async def _wait_for_owners(
-    store: ClickHouse,
-    rebuild: Rebuild,
-    phase: str,
-    wanted: frozenset[int],
-    on_step: Callable[[Step], None],
-    seconds: float,
-) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        done = await (_mended if phase == "mending" else _taken_over)(store, rebuild)
-        on_step(Step(phase, len(done & wanted), len(wanted)))
-        if wanted <= done:
-            return
-        if time.monotonic() > deadline:
-            raise RebuildError(
-                f"the owners of partitions {sorted(wanted - done)} did not take part within {seconds:.0f} s; "
-                "check that the aggregator runs, then run `tidemark rebuild` again: it continues from here"
-            )
-        await asyncio.sleep(_HANDOVER_POLL_SECONDS)
-
-
 async def wait_for_readers(store: ClickHouse) -> None:
     """Wait until every query that runs now has ended, for at most 10 seconds.
 
@@ -319,13 +272,13 @@ async def wait_for_readers(store: ClickHouse) -> None:
             return
 
 
-async def drop_generation(store: ClickHouse, generation: int) -> None:
-    """Drop the parts of a generation in every table; the generation must not be the active one."""
+async def drop_generations_before(store: ClickHouse, generation: int) -> None:
+    """Drop the parts of all older generations in every table; the generation must be the active one, or older."""
     for table in GENERATION_TABLES:
         rows = await store.query(
             "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = {t:String} "
-            "AND active AND (partition = {one:String} OR startsWith(partition, {many:String}))",
-            {"t": table, "one": str(generation), "many": f"({generation},"},
+            "AND active AND toUInt32OrZero(extract(partition, '[0-9]+')) < {generation:UInt16}",
+            {"t": table, "generation": generation},
         )
         for (partition_id,) in rows:
             await store.command(f"ALTER TABLE {table} DROP PARTITION ID '{partition_id}'")

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from services.aggregator.audit.run import AuditSettings
 from services.aggregator.audit.store import AuditFailed
 from services.aggregator.clickhouse import ClickHouse
-from services.aggregator.rebuild import RebuildError, Step, run_rebuild
+from services.aggregator.rebuild import Step, run_rebuild
+from services.aggregator.rebuild_runs import RebuildError
 from services.aggregator.survey import Survey
 from services.aggregator.topic_reader import TopicUnreadable
 from services.runtime import stopping
@@ -68,16 +69,23 @@ class _Display:
             self._told_at = now
             self._console.print(f"{_UNITS[step.phase]}: {step.done} of {step.total} {text}".rstrip())
 
+    def wait(self, line: str) -> None:
+        """Print why nothing happens yet; each line once."""
+        if line != self.line:
+            self.line = line
+            self._console.print(line)
+
     def stop(self) -> None:
         """Remove the bar, and leave the terminal as it was before."""
         self._progress.stop()
 
 
-def run(handover_seconds: float) -> int:
+def run(handover_seconds: float, *, is_taking_over: bool) -> int:
     """Run a rebuild, or continue a stopped one; returns the exit code.
 
     Args:
         handover_seconds: how long to wait for the owners of partitions.
+        is_taking_over: go on in the place of a run that lives.
     """
     try:
         settings = AuditSettings.load()
@@ -92,7 +100,16 @@ def run(handover_seconds: float) -> int:
     try:
         with saying(lambda: display.line, every_seconds=_SILENT_SECONDS):
             unmapped = asyncio.run(
-                run_rebuild(store, clock, settings.topic_partitions, survey, display.show, handover_seconds)
+                run_rebuild(
+                    store,
+                    clock,
+                    settings.topic_partitions,
+                    survey,
+                    display.show,
+                    handover_seconds,
+                    is_taking_over=is_taking_over,
+                    on_wait=display.wait,
+                )
             )
     except (RebuildError, AuditFailed, TopicUnreadable, RegistryUnavailable) as error:
         exit_with(str(error), 1)

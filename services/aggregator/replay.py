@@ -8,7 +8,7 @@ Guarantee: folding an event or a catalog entry twice changes nothing, so any par
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.filling import fill
 from services.aggregator.fold import fold_batch
 from services.aggregator.reading import Message, RawReading, map_or_failure
+from services.aggregator.rebuild_runs import CatalogCut
 from services.aggregator.rows import CHANNELS, POSTS, RAW_EVENTS, RESTORED_TOPIC, Version
 from services.aggregator.state import ChannelState, PartitionState, PostState
 from services.aggregator.states import StoredStates
@@ -41,6 +42,10 @@ _RAW_COLUMNS = (
 )
 
 
+async def _require_nothing() -> None:
+    """The owner of a partition folds history between two batches of its own."""
+
+
 class Replayer:
     """Folds history into one generation.
 
@@ -49,6 +54,7 @@ class Replayer:
         partitions: number of partitions of the topics.
         next_number: gives the number of the next batch's version.
         cache_targets: the most targets held in memory, and as many posts.
+        require: called before each insert; raises an error where nothing may be inserted any more.
 
     Attributes:
         unmapped: number of events that could not be mapped, by reason.
@@ -62,6 +68,7 @@ class Replayer:
         partitions: int,
         next_number: Callable[[], int],
         cache_targets: int = 100_000,
+        require: Callable[[], Awaitable[None]] = _require_nothing,
     ) -> None:
         self._store = store
         self._states = StoredStates(store)
@@ -69,6 +76,8 @@ class Replayer:
         self._generation = generation
         self._partitions = partitions
         self._next_number = next_number
+        self._require = require
+        self._cache_targets = cache_targets
         self._state = PartitionState.empty(cache_targets)
         self.unmapped: dict[str, int] = {}
 
@@ -78,26 +87,28 @@ class Replayer:
         related = await fill(self._state, batch, self._states, self._generation, now)
         version = Version(self._generation, partition_of(workspace_id, self._partitions), self._next_number())
         effects = await asyncio.to_thread(fold_batch, self._state, batch, related, version, now)
+        await self._require()
         await insert_all(self._store, {table: rows for table, rows in effects.inserts.items() if table not in _SHARED})
         self._state.trim()
 
-    async def catalog(self, workspace_id: str, since: int = 0) -> None:
+    async def catalog(self, workspace_id: str, cut: CatalogCut | None = None) -> None:
         """Fold a tenant's mirrored catalog.
 
         Args:
-            since: fold only entries written at or after this instant, ms.
+            cut: fold only rows with these versions or greater ones, as writes that come after all others.
         """
-        parameters = {"workspace": workspace_id, "since": since}
-        where = "workspace_id = {workspace:String} AND updated_at >= fromUnixTimestamp64Milli({since:Int64})"
+        least = cut or CatalogCut()
+        parameters = {"workspace": workspace_id}
+        where = "workspace_id = {workspace:String} AND version >= {version:UInt64}"
         channels = await self._store.query(
             "SELECT channel_id, platform, external_id, username, status, toUnixTimestamp64Milli(token_expires_at), "
             f"toUnixTimestamp64Milli(updated_at), is_deleted FROM channels_store FINAL WHERE {where}",
-            parameters,
+            {**parameters, "version": least.channels},
         )
         writes = [channel_write(workspace_id, row) for row in channels]
         for start in range(0, len(writes), CATALOG_PER_BATCH):
             chunk = writes[start : start + CATALOG_PER_BATCH]
-            if since:
+            if cut is not None:
                 await self._recall_channels(chunk)
             await self.fold(workspace_id, Batch(catalog=chunk))
         after = ""
@@ -106,14 +117,26 @@ class Replayer:
                 "SELECT post_id, status, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(published_at), "
                 f"toUnixTimestamp64Milli(updated_at), targets, is_deleted FROM posts_store FINAL WHERE {where} "
                 "AND post_id > {after:String} ORDER BY post_id LIMIT {limit:UInt32}",
-                {**parameters, "after": after, "limit": CATALOG_PER_BATCH},
+                {**parameters, "version": least.posts, "after": after, "limit": CATALOG_PER_BATCH},
             )
             if not posts:
                 return
-            if since:
+            if cut is not None:
                 await self._recall_targets(workspace_id, [row[0] for row in posts])
             await self.fold(workspace_id, Batch(catalog=[post_write(workspace_id, row) for row in posts]))
             after = posts[-1][0]
+
+    async def channels(self, workspace_id: str) -> None:
+        """Compute the windows of all of a tenant's channels anew, from what is stored and not from memory."""
+        rows = await self._store.query(
+            "SELECT channel_id FROM channels_store FINAL WHERE workspace_id = {workspace:String} AND is_deleted = 0 "
+            "ORDER BY channel_id",
+            {"workspace": workspace_id},
+        )
+        self._state = PartitionState.empty(self._cache_targets)
+        keys = [(workspace_id, row[0]) for row in rows]
+        for start in range(0, len(keys), CATALOG_PER_BATCH):
+            await self.fold(workspace_id, Batch(expired=keys[start : start + CATALOG_PER_BATCH]))
 
     async def _recall_channels(self, writes: Sequence[CatalogWrite]) -> None:
         """Make every write look like a change to the catalog: the mirror holds it already, but the totals may not."""

@@ -28,7 +28,8 @@ from services.aggregator.handover import (
 )
 from services.aggregator.mending import MirrorMender, all_posts, stray_rollups
 from services.aggregator.pipeline import Pipeline
-from services.aggregator.rebuild import Rebuild, note_mended
+from services.aggregator.rebuild import note_mended
+from services.aggregator.rebuild_runs import Rebuild
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.state import Key
 from services.aggregator.writing import BatchWriter

@@ -103,13 +103,14 @@ class StateStore:
                 channel.is_active = row["status"] == ChannelStatus.ACTIVE
             for held in self.tables["latest_channel_metrics_store"].values():
                 recent = held["period_end"] is None or held["period_end"] >= now - PERIOD_MEMORY
-                if (held["workspace_id"], held["channel_id"]) == key and recent:
+                if (held["generation"], held["workspace_id"], held["channel_id"]) == (generation, *key) and recent:
                     period = (held["period"], held["period_start"], held["period_end"])
                     channel.periods[period] = Register(
                         load_groups(held["registers"]), _values(CHANNEL_METRICS, held), held["captured_at"]
                     )
             for held in self.tables["latest_post_metrics_store"].values():
-                if (held["workspace_id"], held["channel_id"]) == key and held["is_listed"]:
+                place = (held["generation"], held["workspace_id"], held["channel_id"])
+                if place == (generation, *key) and held["is_listed"]:
                     channel.measured_count += held["captured_at"] is not None
                     if held["published_at"] is not None and held["published_at"] >= now - WINDOW_MEMORY:
                         channel.window[held["target_id"]] = WindowTarget(
@@ -134,7 +135,9 @@ class StateStore:
         return [
             (row["workspace_id"], row["target_id"])
             for row in self.tables["latest_post_metrics_store"].values()
-            if row["is_listed"] and (row["workspace_id"], row["channel_id"]) in wanted
+            if row["is_listed"]
+            and row["generation"] == generation
+            and (row["workspace_id"], row["channel_id"]) in wanted
         ]
 
     async def fetch_listings(self, keys: Sequence[Key]) -> dict[Key, list[Listing]]:

@@ -21,9 +21,9 @@ SNAPSHOTS = 400
 pytestmark = pytest.mark.timeout(400)
 
 
-def _rebuild(backend: Backend) -> subprocess.Popen[str]:
+def _rebuild(backend: Backend, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "services.cli", "rebuild", "--handover-seconds", "60"],
+        [sys.executable, "-m", "services.cli", "rebuild", "--handover-seconds", "60", *options],
         env={**os.environ, **backend.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,17 +47,16 @@ def _publish(backend: Backend, workspace: str, number: int, likes: int, event_id
     backend.publish_raw(event)
 
 
-def _kill_while_it_folds(process: subprocess.Popen[str], backend: Backend, workspace: str) -> None:
+def _suspend_while_it_folds(process: subprocess.Popen[str], backend: Backend, workspace: str) -> None:
     folded = "SELECT count() AS n FROM rebuild_progress WHERE workspace_id = {w:String}"
     wait_until(lambda: backend.rows(folded, {"w": workspace})[0]["n"], 60, "the rebuild folds")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGSTOP)
 
 
-def test_a_rebuild_brings_every_number_to_todays_mapping_although_it_is_killed(
-    backend: Backend, workspace: str
+def test_a_rebuild_brings_every_number_to_todays_mapping_although_one_before_it_comes_back(
+    backend: Backend, workspace: str, request: pytest.FixtureRequest
 ) -> None:
-    """One that is killed goes on where it was."""
+    """A second run goes on where the first was suspended; once the first wakes up, it ends and changes nothing."""
     other, much = f"{workspace}-b", f"{workspace}-much"
     backend.put_channel(much, "c1", "bluesky")
     backend.put_post(much, "p0", [CatalogTarget("t0", "c1")], published_at=now_ms() - HOUR)
@@ -85,10 +84,12 @@ def test_a_rebuild_brings_every_number_to_todays_mapping_although_it_is_killed(
             + f") FROM {table} FINAL WHERE workspace_id = '{workspace}'"
         )
     wait_until(lambda: _likes(backend, workspace)["p0"] == 1001, 10, "the wrong numbers show")
-    _kill_while_it_folds(_rebuild(backend), backend, much)
+    suspended = _rebuild(backend)
+    request.addfinalizer(suspended.kill)
+    _suspend_while_it_folds(suspended, backend, much)
     assert _likes(backend, much) == {"p0": SNAPSHOTS - 1}
     generation = backend.rows("SELECT max(generation) AS g FROM rebuilds")[0]["g"]
-    process = _rebuild(backend)
+    process = _rebuild(backend, "--take-over")
     # Meanwhile the world goes on: new answers, a deleted post, a target that moves, a channel that goes.
     for number in range(POSTS):
         _publish(backend, other, number, 500 + number, f"f{number:04d}")
@@ -116,6 +117,11 @@ def test_a_rebuild_brings_every_number_to_todays_mapping_although_it_is_killed(
     }
     assert f"{other}/p3" not in rollups
     assert f"{other}/c2/7d" not in backend.latest("rollups.channels")
+    suspended.send_signal(signal.SIGCONT)
+    output, _ = suspended.communicate(timeout=60)
+    assert suspended.returncode == 1
+    assert "another run of `tidemark rebuild` has taken the rebuild over" in output
+    assert (_likes(backend, workspace), _likes(backend, much)) == (expected, {"p0": SNAPSHOTS - 1})
     # And life goes on in the new generation, also after a restart.
     _publish(backend, workspace, 0, 77, "g0000")
     backend.flush()
