@@ -18,6 +18,7 @@ from schemas.topic_names import RAW
 from services.aggregator import metrics
 from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.errors import OwnershipLost
+from services.aggregator.forgetting import ForgetWatch
 from services.aggregator.handover import HandoverWatch
 from services.aggregator.intake import Received
 from services.aggregator.limits import DeadLetterLimit
@@ -168,6 +169,7 @@ class Worker:
         self.pause = DeadLetterPause(limit, settings.dead_letter_limit_ratio, clock)
         self._tenants = Tenants(store, clock)
         self._handovers = HandoverWatch(store)
+        self._erasures = ForgetWatch(store)
         self.was_assigned = False
         self._rebalanced = asyncio.Event()
         app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]  # signal types want exact names
@@ -244,6 +246,7 @@ class Worker:
                 self.pause,
                 self._tenants,
                 self._handovers,
+                self._erasures,
                 self._tracer,
             )
             running = asyncio.create_task(task.run(), name=f"partition-{partition}")

@@ -17,6 +17,7 @@ from services.aggregator.batch import CATALOG_WRITES_PER_BATCH, Batch, newest_wr
 from services.aggregator.catalog import CatalogReader
 from services.aggregator.claims import claim, generation_of, told_epoch
 from services.aggregator.clickhouse import ClickHouse
+from services.aggregator.forgetting import Forgetter, ForgetWatch
 from services.aggregator.handover import HandoverWatch
 from services.aggregator.intake import Intake, Received
 from services.aggregator.limits import STRANGERS
@@ -77,6 +78,7 @@ class PartitionTask:
         pause: holds all partitions of the process back while most events are bad.
         tenants: knows which workspaces the catalog holds.
         handovers: notices a rebuild that waits for owners; shared by all partitions of the process.
+        erasures: notices workspaces to forget; shared like `handovers`.
         tracer: traces events and the batches that they are written in.
 
     Attributes:
@@ -94,6 +96,7 @@ class PartitionTask:
         pause: DeadLetterPause,
         tenants: Tenants,
         handovers: HandoverWatch,
+        erasures: ForgetWatch,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self.partition = partition
@@ -121,6 +124,7 @@ class PartitionTask:
             tracer,
         )
         self._takeover = Takeover(partition, settings, store, codecs.catalog, clock, handovers, self._pipeline, writer)
+        self._forgetter = Forgetter(partition, settings.topic_partitions, store, erasures, self._pipeline)
         self._catalog = CatalogReader(settings, settings.aggregator_group, partition, codecs.catalog)
         self._windows_due_at = 0.0
         self.is_caught_up = False
@@ -217,7 +221,7 @@ class PartitionTask:
                 self._intake.give_writes(writes)
 
     async def _round(self, follower: asyncio.Task[None]) -> None:
-        """Wait for a batch and begin to write it; also emit expired windows and work for a waiting rebuild."""
+        """Wait for a batch and begin to write it; also emit expired windows, and work for rebuilds and erasures."""
         loop = asyncio.get_running_loop()
         idle_seconds = max(0.01, min(self._windows_due_at, self._takeover.due_at) - loop.time())
         await self._intake.gather(idle_seconds, self._pipeline)
@@ -230,6 +234,7 @@ class PartitionTask:
         batch = await self._usable([entry.message for entry in received])
         batch.catalog = newest_writes(writes)
         await self._takeover.look()
+        await self._forgetter.look()
         if loop.time() >= self._windows_due_at:
             await self._pipeline.settle()
             batch.expired = await self._states.expired_channels(

@@ -77,6 +77,10 @@ class Pipeline:
         self.generation = generation
         self._forget_states()
 
+    def forget(self, workspace_id: str) -> None:
+        """Drop what memory holds of a workspace; call `settle` before."""
+        self.state.forget(workspace_id)
+
     @property
     def last_number(self) -> int:
         """The version of the batch that was folded last."""

@@ -197,6 +197,11 @@ class BoundedCache(dict[Key, Held]):
         self.misses += len(absent)
         return list(absent)
 
+    def forget(self, workspace_id: str) -> None:
+        """Drop a workspace's entries."""
+        for key in [key for key in self if key[0] == workspace_id]:
+            del self[key]
+
     def trim(self) -> None:
         """Drop the least recently used entries above the capacity."""
         excess = len(self) - self._capacity
@@ -221,6 +226,12 @@ class PartitionState:
             capacity: the most targets kept by `trim`, and as many posts; a tenth as many channels.
         """
         return cls(BoundedCache(capacity), BoundedCache(capacity), BoundedCache(max(1, capacity // 10)))
+
+    def forget(self, workspace_id: str) -> None:
+        """Drop a workspace's targets, posts and channels."""
+        self.targets.forget(workspace_id)
+        self.posts.forget(workspace_id)
+        self.channels.forget(workspace_id)
 
     def trim(self) -> None:
         """Drop the least recently used targets, posts and channels above their capacities."""

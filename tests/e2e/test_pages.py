@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -455,7 +455,7 @@ def test_a_figure_is_explained_by_its_raw_answer(open_window: Callable[..., Wind
 def test_figures_move_without_a_reload(open_window: Callable[..., Window], scene: Scene, is_streamed: bool) -> None:
     """An answer that comes after all others, of a channel that nobody polls."""
     tidemark = scene.tidemark
-    first, second = (11, 4_012) if is_streamed else (5_011, 9_012)
+    first, second, third = (11, 4_012, 4_013) if is_streamed else (5_011, 9_012, 9_013)
     tidemark.put_channel("pages-live", "ch-live", status="disabled")
     uri = "at://did:plc:live/app.bsky.feed.post/3jui7kd54zh2y"
     target = {"target_id": "t-live", "channel_id": "ch-live", "status": "published", "external_id": uri}
@@ -481,17 +481,37 @@ def test_figures_move_without_a_reload(open_window: Callable[..., Window], scene
         )
         publisher.flush()
 
+    key = new_key(tidemark, "pages-live")
+
+    def shown() -> str | None:
+        posts = scene.read("/tidemark/v1/posts", key)["data"]
+        return cast("str | None", posts[0]["metrics"]["likes"]) if posts else None
+
     say(first)
     window = open_window()
     page = window.page
-    if not is_streamed:
-        page.route("**/tidemark/v1/stream**", failing(503))
-    signed_in(page, scene.origin + "/app?view=posts&post=post-live", new_key(tidemark, "pages-live"))
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/tidemark/v1/stream**", hold if is_streamed else failing(503))
+    wait_until(lambda: shown() == str(first), 40, "the first figure can be read")
+    signed_in(page, scene.origin + "/app?view=posts&post=post-live", key)
     likes = page.locator("dl.totals [data-metric=likes]")
     expect(likes).to_have_attribute("data-value", str(first), timeout=40_000)
     page.evaluate("window.stays = true")
     say(second)
+    if is_streamed:
+        # The change comes after the page was read, and before its stream begins.
+        wait_until(lambda: shown() == str(second), 40, "the second figure can be read")
+        assert held
+        for stream in held:
+            stream.continue_()
+        page.unroute("**/tidemark/v1/stream**")
     expect(likes).to_have_attribute("data-value", str(second), timeout=40_000)
+    say(third)
+    expect(likes).to_have_attribute("data-value", str(third), timeout=40_000)
     assert page.evaluate("window.stays") is True
 
 

@@ -22,7 +22,6 @@ _NOTES = (
     "backups that were made before hold the workspace until they are deleted; restore none of them on top of this",
     "query APIs keep the ids of what was deleted for 90 days, so that subscribers see the deletion",
     "compacted topics lose the bytes of older messages when Kafka next compacts their segments",
-    "start the aggregators anew before the same workspace id is used again",
 )
 
 

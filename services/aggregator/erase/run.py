@@ -2,7 +2,8 @@
 
 1. That the workspace is erased is noted, so that no rebuild and no audit looks for its events any more.
 2. Its keys, webhooks, tokens, posts and channels get tombstones: nobody polls for it, tells it or shows it any more.
-3. The aggregator folds these, and what was polled meanwhile. Then the rows are removed, and what is left in the topics.
+3. The aggregator folds these, and what was polled meanwhile. Then the rows are removed, and what is left in the topics,
+   and the aggregator forgets what its memory holds.
 4. Everything is counted again. What came meanwhile, from a call that was under way, is removed as well.
 
 Guarantee: each step may be repeated, so a deletion that was stopped goes on when it is asked for again.
@@ -111,6 +112,7 @@ class _Erasure:
             self._erase_topics()
             if number == 0:
                 self._be_quiet()
+            self._wait_until_forgotten(wait_seconds)
             self._count()
             if not proof.left:
                 break
@@ -160,6 +162,25 @@ class _Erasure:
                 )
             self._show(f"waiting for the aggregator to take {', '.join(behind)}")
             time.sleep(_POLL_SECONDS)
+
+    def _wait_until_forgotten(self, seconds: float) -> None:
+        """Have the partition's owner drop the workspace from its memory; nothing brings it back, as no row is left."""
+        asked_at = max(self._clock.now(), self._forget_row()[1] + 1)
+        self._rows.insert_rows(*REBUILD_PROGRESS, [erased.request(self._workspace_id, asked_at)])
+        deadline = time.monotonic() + seconds
+        while not self._forget_row()[0]:
+            if time.monotonic() > deadline:
+                raise BackupError(
+                    f"the aggregator has not said within {seconds:g} s that its memory holds nothing more of the "
+                    "workspace; see that it runs, in this version, then run the command again: it goes on from here"
+                )
+            self._show("waiting for the aggregator to forget the workspace")
+            time.sleep(_POLL_SECONDS)
+
+    def _forget_row(self) -> tuple[bool, int]:
+        """Whether the last request is answered, and its time, ms; False and 0 without a request."""
+        found = self._rows.query(erased.LAST_REQUEST, {"place": erased.request(self._workspace_id, 0)[1]})
+        return (bool(found[0][0]), int(found[0][1])) if found else (False, 0)
 
     def _be_quiet(self) -> None:
         """Let calls that were under way end, before anything is counted."""

@@ -60,6 +60,10 @@ def deleted(backend: Backend, *arguments: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
+def likes(backend: Backend, workspace: str) -> list[dict[str, Any]]:
+    return backend.rows("SELECT likes FROM post_totals WHERE workspace_id = {w:String}", {"w": workspace})
+
+
 def is_gone(backend: Backend, workspace: str) -> bool:
     return not any(count for count in held(backend, workspace).values() if count not in ([], [{"n": 0}]))
 
@@ -84,6 +88,14 @@ def test_a_workspace_is_deleted_for_good(backend: Backend, monkeypatch: pytest.M
     assert proof.kept_until["platform.raw"] > proof.erased_at
     assert is_gone(backend, "w-goes")
     assert held(backend, "w-goes-not") == others
+    # The same ids anew: the figures of before are not in the aggregator's memory either.
+    backend.put_channel("w-goes", "c1", "bluesky")
+    backend.put_post("w-goes", "p1", [CatalogTarget("t1", "c1", "", "published", "at://t1")])
+    backend.settle()
+    assert likes(backend, "w-goes") == [{"likes": None}]
+    backend.publish_raw(bluesky_event("w-goes", "c1", "e0", {"t1": {"likeCount": 1}}))
+    backend.settle()
+    assert likes(backend, "w-goes") == [{"likes": 1}]
 
 
 @pytest.mark.long

@@ -23,6 +23,8 @@ async function follow(session, signal, { changed, connected, lost }) {
         return;
       } else {
         connected();
+        // What changed after the views were read and before this stream began is told by neither.
+        if (last === null) changed();
         for await (const line of linesOf(reply.body)) {
           if (line.startsWith("id:")) last = line.slice(3).trim();
           else if (line.startsWith("data:")) changed();
