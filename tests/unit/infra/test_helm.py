@@ -40,7 +40,7 @@ FULL: dict[str, Any] = {
     "authority": {"existingSecret": "tidemark-ca"},
     "kafka": {
         "bootstrap": "kafka-1:9093,kafka-2:9093",
-        "tls": {"enabled": True, "caSecret": "kafka-ca", "clientSecret": "kafka-client"},
+        "tls": {"enabled": True, "caSecret": "kafka-ca", "clientSecret": "{role}-kafka"},
         "sasl": {"enabled": True, "existingSecret": "tidemark-kafka"},
     },
     "registry": {"existingSecret": "tidemark-registry"},
@@ -184,7 +184,8 @@ def test_a_certificate_of_the_services_is_a_file_where_the_settings_look_for_it(
             if engine == "clickhouse" and "TIDEMARK_CLICKHOUSE_URL_FILE" not in told:
                 assert name not in {*mounted, *held}, component
                 continue
-            assert held[name]["secretName"] == name
+            role = (told["TIDEMARK_KAFKA_SASL_USERNAME"] or "").removeprefix("tidemark-")
+            assert held[name]["secretName"] == (f"{role}-kafka" if engine == "kafka" else "clickhouse-client"), component
             assert held[name]["defaultMode"] == 0o440
             files = {f"{mounted[name]}/{item['path']}" for item in held[name]["items"]}
             prefix = f"TIDEMARK_{engine.upper()}_SSL"

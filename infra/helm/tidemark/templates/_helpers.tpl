@@ -171,14 +171,14 @@ capabilities: {drop: [ALL]}
 {{- with include "tidemark.kafkaClient" .root }}
 - name: kafka-client
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | replace "{role}" $.role }}
     defaultMode: 0440
     items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
 {{- end }}
 {{- if and .clickhouse .root.Values.clickhouse.tls.clientSecret }}
 - name: clickhouse-client
   secret:
-    secretName: {{ .root.Values.clickhouse.tls.clientSecret }}
+    secretName: {{ .root.Values.clickhouse.tls.clientSecret | replace "{role}" .role }}
     defaultMode: 0440
     items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
 {{- end }}
