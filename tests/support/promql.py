@@ -39,9 +39,7 @@ def labels_of(expression: str, metrics: Mapping[str, Exported], scraped: frozens
         Wrong: the expression has a metric or label that does not exist, or treats a type as another.
         ValueError: it is not PromQL.
     """
-    for variable, value in _VARIABLES.items():
-        expression = expression.replace(variable, value)
-    found = _Check(metrics, scraped).labels(promql_parser.parse(expression))
+    found = _Check(metrics, scraped).labels(_parsed(expression))
     return frozenset() if found is None else found
 
 
@@ -54,8 +52,14 @@ def matchers_of(
         Wrong: as `labels_of`.
     """
     check = _Check(metrics, scraped)
-    check.labels(promql_parser.parse(expression))
+    check.labels(_parsed(expression))
     return check.matchers
+
+
+def _parsed(expression: str) -> promql_parser.Expr:
+    for variable, value in _VARIABLES.items():
+        expression = expression.replace(variable, value)
+    return promql_parser.parse(expression)
 
 
 class _Check:
