@@ -185,7 +185,9 @@ def test_a_certificate_of_the_services_is_a_file_where_the_settings_look_for_it(
                 assert name not in {*mounted, *held}, component
                 continue
             role = (told["TIDEMARK_KAFKA_SASL_USERNAME"] or "").removeprefix("tidemark-")
-            assert held[name]["secretName"] == (f"{role}-kafka" if engine == "kafka" else "clickhouse-client"), component
+            assert held[name]["secretName"] == (f"{role}-kafka" if engine == "kafka" else "clickhouse-client"), (
+                component
+            )
             assert held[name]["defaultMode"] == 0o440
             files = {f"{mounted[name]}/{item['path']}" for item in held[name]["items"]}
             prefix = f"TIDEMARK_{engine.upper()}_SSL"
