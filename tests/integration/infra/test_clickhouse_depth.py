@@ -72,7 +72,9 @@ def code(reply: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("depth", [100, 163, 330, 490, 900])
+@pytest.mark.parametrize(
+    "depth", [*(pytest.param(depth, marks=pytest.mark.long) for depth in (100, 330, 490)), 163, 900]
+)
 def test_a_guest_gets_what_the_engine_answers(server: Process, shape: str, depth: int) -> None:
     sql = SHAPES[shape](depth)
     own = server.post(sql)
