@@ -34,6 +34,10 @@ class Store(Protocol):
 class Memory(Protocol):
     """What a partition's owner holds in memory; `Pipeline` in production."""
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the owner's claim."""
+
     async def settle(self) -> None:
         """Wait until every folded batch is written."""
 
@@ -100,7 +104,17 @@ class Forgetter:
                 continue
             await self._memory.settle()
             self._memory.forget(request.workspace_id)
+            if not await self._is_newest():
+                continue  # the newer owner has a memory of its own, and answers
             answer = erased.request(request.workspace_id, request.asked_at + 1, is_done=True)
             await self._store.insert(REBUILD_PROGRESS, [answer])
             self._watch.answered(request)
             log.info("workspace_forgotten", partition=self._partition, workspace_id=request.workspace_id)
+
+    async def _is_newest(self) -> bool:
+        """Whether nobody has claimed the partition since; whoever claims it now finds no rows of the workspace."""
+        rows = await self._store.query(
+            "SELECT max(epoch) FROM partition_claims WHERE partition = {partition:UInt32}",
+            {"partition": self._partition},
+        )
+        return int(rows[0][0]) <= self._memory.epoch

@@ -82,6 +82,11 @@ class Pipeline:
         self.state.forget(workspace_id)
 
     @property
+    def epoch(self) -> int:
+        """The epoch of this owner's claim."""
+        return self._epoch
+
+    @property
     def last_number(self) -> int:
         """The version of the batch that was folded last."""
         return (self._epoch << SEQUENCE_BITS) + self._sequence

@@ -12,7 +12,8 @@
    are dropped.
 
 One run at a time holds the rebuild (`rebuild_runs.py`). A run that lost the rebuild ends at its next step. What it
-still writes has lower versions than the newer run's rows, and the newer run folds all of it itself.
+still writes has lower versions than the newer run's rows, and the newer run folds all of it itself. One batch may be
+under way then, and what of it belongs to a post that was deleted meanwhile stays until the next rebuild.
 
 Readers see the old generation until step 4 and the new generation after it, never a mixture.
 """
@@ -128,6 +129,7 @@ class _RebuildRun:
         """Go through the states from the one in which the run before stopped; returns the unmapped events by reason."""
         found = await self._claim.found()
         rebuild = await self._begin(survey) if found is None else await self._take_on(found)
+        await self._claim.close_older(rebuild.generation)
         unmapped: dict[str, int] = {}
         if rebuild.state == "mending":
             await self._wait_for_owners(rebuild, rebuild.mirror)

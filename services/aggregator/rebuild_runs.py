@@ -15,7 +15,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import orjson
@@ -38,6 +38,19 @@ _END_SECONDS = 5.0
 _BATCH_BITS = 26
 _FIRST_EPOCH = 1 << 13
 _EPOCHS_END = 1 << 14
+
+
+UNCLAIMED_QUERY: Final = (
+    "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
+    "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC"
+)
+"""The rebuilds that their table calls unfinished, the newest first; runs with a claim say it better."""
+RUNS_QUERY: Final = (
+    "SELECT workspace_id, last_event_id, is_done, toUnixTimestamp64Milli(updated_at), "
+    "toUnixTimestamp64Milli(now64(3)) FROM rebuild_progress FINAL WHERE generation = 0 "
+    f"AND startsWith(workspace_id, '{_PREFIX}') ORDER BY workspace_id DESC LIMIT 100"
+)
+"""The newest runs, newest first, and ClickHouse's present time."""
 
 
 class RebuildError(RuntimeError):
@@ -117,14 +130,42 @@ async def latest_rebuild(store: Store) -> Rebuild | None:
     return told[0] if told and told[0].state in UNFINISHED else None
 
 
+def unfinished_rebuild(table: Sequence[Sequence[Any]], runs: Sequence[Sequence[Any]]) -> Rebuild | None:
+    """The rebuild that is not done, whether or not a run works for it; None when all are.
+
+    Args:
+        table: the rows of `UNCLAIMED_QUERY`, which is to be asked first.
+        runs: the rows of `RUNS_QUERY`.
+    """
+    found = [_run(row) for row in runs]
+    if table and (unclaimed := _of_table(table[0])).generation > _greatest_generation(found):
+        return unclaimed
+    newest = next((run.rebuild for run in found if run.rebuild is not None), None)
+    return newest if newest is not None and newest.state in UNFINISHED else None
+
+
+def is_run_alive(runs: Sequence[Sequence[Any]]) -> bool:
+    """Whether the newest run works, also where it has not begun a generation yet.
+
+    Args:
+        runs: the rows of `RUNS_QUERY`.
+    """
+    return bool(runs) and bool(_living([_run(row) for row in runs], int(runs[0][4])))
+
+
+def _living(runs: Sequence[_Run], now: int) -> list[_Run]:
+    return [
+        run for run in runs if run.number == runs[0].number and not run.is_ended and now - run.seen_at < _DEAD_MILLIS
+    ]
+
+
 async def _unclaimed(store: Store) -> Rebuild | None:
-    rows = await store.query(
-        "SELECT generation, state, cuts, toUnixTimestamp64Milli(started_at) FROM rebuilds FINAL "
-        "WHERE state IN ('mending', 'filling', 'handover') ORDER BY generation DESC LIMIT 1"
-    )
-    if not rows:
-        return None
-    generation, state, cuts, started_at = rows[0]
+    rows = await store.query(UNCLAIMED_QUERY)
+    return _of_table(rows[0]) if rows else None
+
+
+def _of_table(row: Sequence[Any]) -> Rebuild:
+    generation, state, cuts, started_at = row
     noted = orjson.loads(cuts)
     mirror, rollups = (frozenset(noted.pop(name, ())) for name in ("mirror", "rollups"))
     return Rebuild(
@@ -134,11 +175,7 @@ async def _unclaimed(store: Store) -> Rebuild | None:
 
 async def _runs(store: Store) -> tuple[list[_Run], int]:
     """The newest runs, newest first, and ClickHouse's present time, ms (0 when there are none)."""
-    rows = await store.query(
-        "SELECT workspace_id, last_event_id, is_done, toUnixTimestamp64Milli(updated_at), "
-        "toUnixTimestamp64Milli(now64(3)) FROM rebuild_progress FINAL WHERE generation = 0 "
-        f"AND startsWith(workspace_id, '{_PREFIX}') ORDER BY workspace_id DESC LIMIT 100"
-    )
+    rows = await store.query(RUNS_QUERY)
     return [_run(row) for row in rows], int(rows[0][4]) if rows else 0
 
 
@@ -230,8 +267,27 @@ class RebuildClaim:
             return Found(unclaimed, 0)
         for run in runs:
             if run.number < self.number and run.rebuild is not None:
-                return Found(run.rebuild, run.number) if run.rebuild.state in UNFINISHED else None
+                is_open = run.rebuild.state in UNFINISHED and not await self._is_done(run.rebuild.generation)
+                return Found(run.rebuild, run.number) if is_open else None
         return None
+
+    async def _is_done(self, generation: int) -> bool:
+        """Whether the table calls a generation done: a version without claims may have finished it."""
+        rows = await self._store.query(
+            "SELECT count() FROM rebuilds FINAL WHERE generation = {generation:UInt16} AND state = 'done'",
+            {"generation": generation},
+        )
+        return bool(rows[0][0])
+
+    async def close_older(self, generation: int) -> None:
+        """Call all older generations done in the table: a run that ended between its own row and the table's left one.
+
+        Raises:
+            RebuildError: a newer run claimed the rebuild.
+        """
+        for row in await self._store.query(UNCLAIMED_QUERY):
+            if (older := _of_table(row)).generation < generation:
+                await self._repeat(replace(older, state="done"))
 
     async def new_generation(self, active: int) -> int:
         """The number of a generation that no rebuild had.
@@ -275,6 +331,7 @@ class RebuildClaim:
         cuts = {str(partition): offset for partition, offset in rebuild.cuts.items()}
         noted = {**cuts, "mirror": sorted(rebuild.mirror), "rollups": sorted(rebuild.rollups)}
         at = max(int(rows[0][0]) + 1, int(rows[0][1]))
+        await self.require()
         await self._store.insert(
             _REBUILDS,
             [(rebuild.generation, rebuild.state, orjson.dumps(noted).decode(), rebuild.started_at, at)],
@@ -351,11 +408,7 @@ async def _wait_for_its_end(store: Store, on_wait: Callable[[str], None]) -> int
     seen: dict[str, int] = {}
     while True:
         runs, now = await _runs(store)
-        living = [
-            run
-            for run in runs
-            if run.number == runs[0].number and not run.is_ended and now - run.seen_at < _DEAD_MILLIS
-        ]
+        living = _living(runs, now)
         if not living:
             return runs[0].number if runs else 0
         since = iso_seconds(living[0].claimed_at)
@@ -365,5 +418,5 @@ async def _wait_for_its_end(store: Store, on_wait: Callable[[str], None]) -> int
                 "`tidemark rebuild --take-over` goes on in its place"
             )
         seen |= {run.name: run.seen_at for run in living}
-        on_wait(f"a rebuild runs since {since}; waiting for a sign that it lives")
+        on_wait(f"a rebuild runs since {since}; waiting for a sign that it lives (`--take-over` does not wait)")
         await asyncio.sleep(_LOOK_SECONDS)

@@ -96,9 +96,11 @@ class Tables(StateStore):
             ]
         if "max(generation) FROM rebuilds" in sql:
             return [(max(self.rebuilds, default=0),)]
-        if "FROM rebuilds" in sql:
+        if "AND state = 'done'" in sql:
+            return [(int(self.rebuilds.get(given["generation"], ("", ""))[1] == "done"),)]
+        if sql == rebuild_runs.UNCLAIMED_QUERY:
             held = [row for row in self.rebuilds.values() if row[1] in rebuild_runs.UNFINISHED]
-            return [row[:4] for row in sorted(held, reverse=True)[:1]]
+            return [row[:4] for row in sorted(held, reverse=True)]
         if "max(version) FROM active_generations" in sql:
             return [(self.active, max(self.shown, default=(0, 0))[0])]
         if "FROM active_generations" in sql:

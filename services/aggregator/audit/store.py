@@ -11,6 +11,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.aggregator.audit.checks import Check, Scope
 from services.aggregator.audit.plan import Part
+from services.aggregator.rebuild_runs import RUNS_QUERY, UNCLAIMED_QUERY, unfinished_rebuild
 from services.runtime.clock import Clock
 from services.runtime.settings import ClickHouseSettings
 
@@ -119,8 +120,8 @@ class AuditStore:
         Raises:
             AuditFailed: a rebuild is being taken over, or was taken over since this store was made.
         """
-        moving = self._query("SELECT count() FROM rebuilds FINAL WHERE state = 'handover'", {})[0][0]
-        if moving or self._active_generation() != self.generation:
+        found = unfinished_rebuild(self._query(UNCLAIMED_QUERY, {}), self._query(RUNS_QUERY, {}))
+        if (found is not None and found.state == "handover") or self._active_generation() != self.generation:
             raise AuditFailed(
                 "a rebuild is being taken over, so tables and topics may be of two generations; audit again once "
                 "`tidemark rebuild` is done"

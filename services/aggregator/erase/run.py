@@ -23,6 +23,7 @@ from services.aggregator.backup.archive import BackupError
 from services.aggregator.backup.raw_rows import RawRows
 from services.aggregator.erase.tables import TABLES, WorkspaceTables
 from services.aggregator.erase.topics import WorkspaceTopics, compacted
+from services.aggregator.rebuild_runs import RUNS_QUERY, UNCLAIMED_QUERY, is_run_alive, unfinished_rebuild
 from services.aggregator.rows import REBUILD_PROGRESS
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.clock import Clock
@@ -114,6 +115,7 @@ class _Erasure:
                 self._be_quiet()
             self._wait_until_forgotten(wait_seconds)
             self._count()
+            self._require_no_rebuild()
             if not proof.left:
                 break
             self._show(f"{counted(proof.left, 'item')} came meanwhile")
@@ -121,11 +123,13 @@ class _Erasure:
         return proof
 
     def _require_no_rebuild(self) -> None:
-        found = self._rows.query(
-            "SELECT generation FROM rebuilds FINAL WHERE state IN ('mending', 'filling', 'handover')", {}
-        )
-        if found:
-            raise BackupError("a rebuild is under way, and reads what is to be deleted; wait for its end, or finish it")
+        """A rebuild reads what is to be deleted, from its first look at the topics on, and may write it again."""
+        table, runs = self._rows.query(UNCLAIMED_QUERY, {}), self._rows.query(RUNS_QUERY, {})
+        if is_run_alive(runs) or unfinished_rebuild(table, runs) is not None:
+            raise BackupError(
+                "a rebuild is under way, and reads what is to be deleted; wait for its end, or finish it, then run the "
+                "command again"
+            )
 
     def _erase_topics(self) -> None:
         for spec in compacted():
@@ -168,14 +172,20 @@ class _Erasure:
         asked_at = max(self._clock.now(), self._forget_row()[1] + 1)
         self._rows.insert_rows(*REBUILD_PROGRESS, [erased.request(self._workspace_id, asked_at)])
         deadline = time.monotonic() + seconds
-        while not self._forget_row()[0]:
+        while not self._is_forgotten_since(asked_at):
             if time.monotonic() > deadline:
                 raise BackupError(
                     f"the aggregator has not said within {seconds:g} s that its memory holds nothing more of the "
-                    "workspace; see that it runs, in this version, then run the command again: it goes on from here"
+                    "workspace; see that it runs, in this version, and is not paused, then run the command again: it "
+                    "goes on from here"
                 )
             self._show("waiting for the aggregator to forget the workspace")
             time.sleep(_POLL_SECONDS)
+
+    def _is_forgotten_since(self, asked_at: int) -> bool:
+        # A replica that lacks this request may still show the answer of the request before.
+        is_answered, at = self._forget_row()
+        return is_answered and at > asked_at
 
     def _forget_row(self) -> tuple[bool, int]:
         """Whether the last request is answered, and its time, ms; False and 0 without a request."""

@@ -23,8 +23,11 @@ class Notes:
     def __init__(self, *requests: Row) -> None:
         self.rows: dict[str, Row] = {row[1]: row for row in requests}
         self.asked = 0
+        self.epoch = 7
 
     async def query(self, query: str, parameters: dict[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        if "FROM partition_claims" in query:
+            return [(self.epoch,)]
         assert (query, parameters) == (erased.REQUESTS, None)
         self.asked += 1
         return [(name, row[5]) for name, row in self.rows.items() if not row[3]]
@@ -45,6 +48,7 @@ class Held:
     def __init__(self) -> None:
         self.state = PartitionState.empty(10)
         self.is_settled = False
+        self.epoch = 7
         for tenant in TENANTS:
             self.state.targets.put((tenant, "t1"), TargetState("t1"))
             self.state.posts.put((tenant, "p1"), PostState("p1"))
@@ -83,3 +87,15 @@ async def test_a_request_is_answered_once_by_a_process() -> None:
     await forgetter.look()
     notes.rows.clear()  # a second answer would look for the row
     await forgetter.look()
+
+
+async def test_an_owner_that_was_replaced_leaves_the_answer_to_the_new_one() -> None:
+    notes = Notes(erased.request("w1", 5_000))
+    partition = partition_of("w1", PARTITIONS)
+    replaced, newest = Held(), Held()
+    newest.epoch = notes.epoch = 8
+    await Forgetter(partition, PARTITIONS, notes, ForgetWatch(notes), replaced).look()
+    assert not notes.is_answered("w1")
+    await Forgetter(partition, PARTITIONS, notes, ForgetWatch(notes), newest).look()
+    assert notes.is_answered("w1")
+    assert newest.tenants == [set(TENANTS) - {"w1"}] * 3

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from schemas.events import CatalogPost, CatalogTarget
 from services.aggregator import rebuild_runs
 from services.aggregator.handover import fold_tail
-from services.aggregator.rebuild_runs import RebuildClaim, RebuildError, latest_rebuild
+from services.aggregator.rebuild_runs import (
+    _REBUILDS,
+    RUNS_QUERY,
+    UNCLAIMED_QUERY,
+    RebuildClaim,
+    RebuildError,
+    is_run_alive,
+    latest_rebuild,
+    unfinished_rebuild,
+)
 from services.aggregator.rows import POSTS, Version, post_row
 from tests.support import properties
 from tests.support.manual_clock import ManualClock
@@ -73,6 +82,53 @@ async def test_a_run_goes_on_wherever_the_one_before_was_killed(solo: Solo) -> N
         if killed_after < solo.steps - 10:
             check(world, solo)
         await world.close()
+
+
+async def test_wherever_a_run_is_killed_or_wakes_up_its_table_calls_no_rebuild_unfinished_in_the_end(
+    solo: Solo,
+) -> None:
+    """Audits, deletions and earlier versions read that table."""
+    near_a_change = [*range(10, 18), *range(solo.steps - 26, solo.steps)]
+    for stopped_after in near_a_change:
+        for is_killed in (True, False):
+            world = World()
+            world.start("A")
+            await world.steps("A", stopped_after)
+            world.start("B")
+            assert await world.finish("B") == ""
+            if not is_killed:
+                await world.finish("A")
+            states = {generation: row[1] for generation, row in world.tables.rebuilds.items()}
+            assert set(states.values()) == {"done"}, (stopped_after, is_killed, states)
+            table, runs = (world.tables.answer(sql, {}) for sql in (UNCLAIMED_QUERY, RUNS_QUERY))
+            assert unfinished_rebuild(table, runs) is None
+            await world.close()
+
+
+async def test_what_an_earlier_version_finished_is_not_gone_on_with(solo: Solo) -> None:
+    world = World()
+    world.start("A")
+    await world.steps("A", solo.steps - 40)
+    generation, _, cuts, started_at, updated_at = world.tables.rebuilds[1]
+    world.tables.take(_REBUILDS, [(generation, "done", cuts, started_at, updated_at + 1)])
+    world.tables.take(("active_generations", ("generation", "version")), [(1, 5)])
+    world.start("B")
+    assert await world.finish("B") == ""
+    assert world.tables.active == 2
+    await world.close()
+
+
+async def test_a_run_is_seen_from_its_first_step_on(solo: Solo) -> None:
+    """`tidemark workspace delete` refuses to run beside it: its look at the topics has begun."""
+    world = World()
+    assert not is_run_alive(world.tables.answer(RUNS_QUERY, {}))
+    world.start("A")
+    while not (runs := world.tables.answer(RUNS_QUERY, {})):
+        await world.steps("A", 1)
+    assert is_run_alive(runs)
+    assert not world.tables.rebuilds
+    assert await world.finish("A") == ""
+    assert not is_run_alive(world.tables.answer(RUNS_QUERY, {}))
 
 
 async def test_a_killed_run_is_not_begun_anew(solo: Solo) -> None:
