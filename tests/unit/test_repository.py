@@ -33,7 +33,7 @@ DOCUMENTS = [
 ]
 VERBS = {
     "help", "setup", "demo", "up", "test", "test-long", "bench", "lint", "lock", "vendor", "browser", "pictures",
-    "helm-check", "sbom",
+    "helm-check", "compose-check", "sbom",
 }  # fmt: skip
 
 # Put together here, so that this file does not hold them.

@@ -145,7 +145,7 @@ def test_dockers_own_client_takes_it() -> None:
     told = {**os.environ, "CONTAINER_UID": "1000", "CONTAINER_GID": "1000"}
     has_compose = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
     if not has_compose:
-        pytest.skip("this docker client has no compose plugin")
+        pytest.skip("this docker client has no compose plugin; `make compose-check` builds it and runs this")
     done = subprocess.run(
         ["docker", "compose", "--file", str(FOLDER / "compose.yaml"), "config", "--quiet"],
         env=told, capture_output=True, text=True, timeout=60, check=False,
