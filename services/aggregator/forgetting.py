@@ -9,26 +9,16 @@ Guarantee: an owner that ends before it has answered held these figures in its m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from services.aggregator import erased
-from services.aggregator.rows import REBUILD_PROGRESS, Row, Table
+from services.aggregator.rebuild_runs import Store
+from services.aggregator.rows import REBUILD_PROGRESS
 from services.runtime.kafka import partition_of
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
 CHECK_SECONDS: Final = 2.0
-
-
-class Store(Protocol):
-    """Runs queries and inserts; `ClickHouse` in production."""
-
-    async def query(self, query: str, parameters: dict[str, Any] | None = None) -> Sequence[Sequence[Any]]:
-        """The rows of a query."""
-
-    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert rows and wait until they are stored."""
 
 
 class Memory(Protocol):

@@ -4,8 +4,8 @@ Each run has a row of its own in `rebuild_progress`, named `/run/<number>/<token
 and the rebuild's state. Numbers only grow, and the run with the greatest number holds the rebuild. So nothing that an
 older run still writes changes what the newest run says (docs/decisions/0043).
 
-The table `rebuilds` repeats the state for audits, for `tidemark workspace delete` and for people. It is read here only
-for a rebuild that a version without claims began.
+The table `rebuilds` repeats the state for people and for versions without claims. It is read here only for a rebuild
+that such a version began or finished.
 """
 
 from __future__ import annotations
@@ -122,11 +122,11 @@ class _Run(NamedTuple):
 async def latest_rebuild(store: Store) -> Rebuild | None:
     """The rebuild that the newest run works for; None without one, and until a new run has taken it on."""
     # A run's own row is stored before the table `rebuilds` repeats it: so this table is read first.
-    unclaimed = await _unclaimed(store)
+    table = await store.query(UNCLAIMED_QUERY)
     runs, _ = await _runs(store)
-    told = [run.rebuild for run in runs if run.rebuild is not None and run.number == runs[0].number]
-    if unclaimed is not None and unclaimed.generation > _greatest_generation(runs):
+    if unclaimed := _unclaimed(table, runs):
         return unclaimed
+    told = [run.rebuild for run in runs if run.rebuild is not None and run.number == runs[0].number]
     return told[0] if told and told[0].state in UNFINISHED else None
 
 
@@ -138,7 +138,7 @@ def unfinished_rebuild(table: Sequence[Sequence[Any]], runs: Sequence[Sequence[A
         runs: the rows of `RUNS_QUERY`.
     """
     found = [_run(row) for row in runs]
-    if table and (unclaimed := _of_table(table[0])).generation > _greatest_generation(found):
+    if unclaimed := _unclaimed(table, found):
         return unclaimed
     newest = next((run.rebuild for run in found if run.rebuild is not None), None)
     return newest if newest is not None and newest.state in UNFINISHED else None
@@ -159,9 +159,10 @@ def _living(runs: Sequence[_Run], now: int) -> list[_Run]:
     ]
 
 
-async def _unclaimed(store: Store) -> Rebuild | None:
-    rows = await store.query(UNCLAIMED_QUERY)
-    return _of_table(rows[0]) if rows else None
+def _unclaimed(table: Sequence[Sequence[Any]], runs: Sequence[_Run]) -> Rebuild | None:
+    """The unfinished rebuild that a version without claims began, newer than all of the runs; None without one."""
+    newest = _of_table(table[0]) if table else None
+    return newest if newest is not None and newest.generation > _greatest_generation(runs) else None
 
 
 def _of_table(row: Sequence[Any]) -> Rebuild:
@@ -261,9 +262,9 @@ class RebuildClaim:
 
     async def found(self) -> Found | None:
         """The rebuild to go on with: what the last run before this one said of it; None when all rebuilds are done."""
-        unclaimed = await _unclaimed(self._store)
+        table = await self._store.query(UNCLAIMED_QUERY)
         runs, _ = await _runs(self._store)
-        if unclaimed is not None and unclaimed.generation > _greatest_generation(runs):
+        if unclaimed := _unclaimed(table, runs):
             return Found(unclaimed, 0)
         for run in runs:
             if run.number < self.number and run.rebuild is not None:
@@ -303,7 +304,7 @@ class RebuildClaim:
         """See that no newer run claimed the rebuild.
 
         Raises:
-            RebuildError: one did; whatever this run still has under way counts no more.
+            RebuildError: one did; this run has nothing more to do.
         """
         if await _newest_number(self._store) > self.number:
             raise RebuildError(
