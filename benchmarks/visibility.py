@@ -37,12 +37,11 @@ RATE = 5_000
 
 DEFAULT_SECONDS = 40.0
 FULL_SECONDS = 300.0
-WANTED_SECONDS = 2.0
+WANTED_SECONDS = 1.0
 _WARM_SECONDS = 5.0
 _CHANNELS = 200
-# Each prober has a channel of its own, of whose posts nothing else speaks. A figure is asked for on all surfaces at
-# once, some 0.4 s of ClickHouse's processor time: a second prober on 2 cores would measure the probing.
-# What was just dropped is not kept for a second, so each look asks ClickHouse: many would be a load of their own.
+# Each prober has a channel of its own, of whose posts nothing else speaks. Lists, explanations and snapshots ask
+# ClickHouse: on 2 cores a second prober, or more looks, would measure the probing.
 _PROBERS = 1
 _LOOK_SECONDS = 0.2
 _PAUSE_SECONDS = 0.6
@@ -178,7 +177,11 @@ class _VisibilityStage(Stage):
         """The query API from its readiness on; gives its origin and pid."""
         port = free_ports(1)[0]
         origin = f"http://127.0.0.1:{port}"
-        environment = {**os.environ, **self.environment, "TIDEMARK_QUERY_API_PORT": str(port)}
+        own = {
+            "TIDEMARK_QUERY_API_PORT": str(port),
+            "TIDEMARK_STORE_DIR": str(self._engines.folder / "visibility-store"),
+        }
+        environment = {**os.environ, **self.environment, **own}
 
         def answers() -> bool:
             with suppress(httpx.HTTPError):

@@ -53,6 +53,8 @@ LATE_SECONDS = 5.0
 SHORT_LATEST_SECONDS = 20.0
 SHORT_LATE_SHARE = 0.05
 COMMAND_SECONDS = 120.0
+# An audit reads every event once more: after an hour there are three hundred thousand, and it took longer than 120 s.
+COMMAND_SECONDS_A_SECOND = 0.25
 # What an attacker has to have sent in a minute, at the least: one that the system or the machine starves is no attack.
 # At rest it is 20 to 100 times as much. Held answers, bombs and forms are few by their nature and are not counted.
 LEAST_EACH_MINUTE = {"producer": 60, "analyst": 20, "hoarders": 30, "strangers": 100}
@@ -91,7 +93,7 @@ def test_two_hostile_minutes(attacked: Tidemark) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(LONG_SECONDS + 1200)
+@pytest.mark.timeout(2 * LONG_SECONDS + 1200)
 def test_a_hostile_hour(attacked: Tidemark) -> None:
     _attack(attacked, LONG_SECONDS, strength=1.5, bounds=Bounds(P99_SECONDS, LATE_SECONDS, 0.0))
 
@@ -140,10 +142,23 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float, bounds: Bounds)
     ]
     failures += [f"a connection was opened: {heard!r}" for heard in listener.heard[:5]]
     failures += _judge_secrets(tidemark, outside, before)
-    failures += _judge_commands(tidemark)
+    commands = _judge_commands(tidemark, COMMAND_SECONDS + seconds * COMMAND_SECONDS_A_SECOND)
+    failures += commands.failures
     print(table(SEED, seconds, quiet, attacked, reports, watcher))
     print(log_lines(tidemark.folder / "data" / "logs"))
+    print("commands afterwards:", ", ".join(f"{name} {took:.1f} s" for name, took in commands.took.items()))
     assert not failures, f"seed {SEED}:\n" + "\n".join(failures)
+
+
+class Commands(NamedTuple):
+    """What the operator's commands came to after an attack.
+
+    Attributes:
+        took: seconds, by the command's name.
+    """
+
+    failures: list[str]
+    took: dict[str, float]
 
 
 def _hoarder(tidemark: Tidemark) -> tuple[str, str]:
@@ -289,7 +304,7 @@ def _judge_secrets(tidemark: Tidemark, outside: Path, before: str) -> list[str]:
     return found
 
 
-def _judge_commands(tidemark: Tidemark) -> list[str]:
+def _judge_commands(tidemark: Tidemark, most_seconds: float) -> Commands:
     """The operator's commands work on what the attack left, and show no secret of it."""
     ready = tidemark.ready
     environment = {
@@ -298,16 +313,21 @@ def _judge_commands(tidemark: Tidemark) -> list[str]:
         "TIDEMARK_SCHEMA_REGISTRY_URL": ready["schema_registry"],
         "TIDEMARK_CLICKHOUSE_URL": ready["clickhouse"],
     }
-    found = []
+    judged = Commands([], {})
     for command in (("audit",), ("dead-letters", "list")):
         argv = [sys.executable, "-m", "services.cli", *command]
+        name, began = " ".join(command), time.monotonic()
         try:
-            done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=COMMAND_SECONDS)
+            done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=most_seconds)
         except subprocess.TimeoutExpired:
-            found.append(f"tidemark {' '.join(command)} took longer than {COMMAND_SECONDS:g} s")
+            judged.failures.append(f"tidemark {name} took longer than {most_seconds:g} s")
             continue
+        finally:
+            judged.took[name] = time.monotonic() - began
         said = done.stdout + done.stderr
         if done.returncode:
-            found.append(f"tidemark {' '.join(command)} ended with {done.returncode}: {said[-1500:].decode()}")
-        found += [f"tidemark {command[0]} shows {mark}" for mark in (TOKEN_MARK, FILE_MARK) if mark.encode() in said]
-    return found
+            judged.failures.append(f"tidemark {name} ended with {done.returncode}: {said[-1500:].decode()}")
+        judged.failures.extend(
+            f"tidemark {name} shows {mark}" for mark in (TOKEN_MARK, FILE_MARK) if mark.encode() in said
+        )
+    return judged
