@@ -18,6 +18,8 @@ HELM := $(CURDIR)/.venv/tools/helm
 COMPOSE_VERSION := v2.40.3
 DOCKER := $(CURDIR)/.venv/tools/docker
 COMPOSE := $(DOCKER)/cli-plugins/docker-compose
+# Of a program's own rule: ends with one line where Go is missing.
+need_go = command -v go >/dev/null || { echo "$(1) with Go; install Go, or put $(notdir $@) into $(dir $@)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-long bench lint lock vendor browser pictures helm-check compose-check sbom
@@ -74,7 +76,7 @@ helm-check: $(STAMP) $(HELM) ## lint and render the Helm chart, and validate its
 	@PATH="$(dir $(HELM)):$$PATH" $(VENV_PYTHON) -m pytest -q tests/unit/infra/test_helm.py
 
 $(HELM):
-	@command -v go >/dev/null || { echo "helm-check builds Helm $(HELM_VERSION) with Go; install Go, or put helm into $(dir $(HELM))" >&2; exit 1; }
+	@$(call need_go,helm-check builds Helm $(HELM_VERSION))
 	@GOBIN="$(dir $(HELM))" go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
 
 compose-check: $(STAMP) $(COMPOSE) ## have Docker's own client read the compose file; needs that client, and Go for its plugin
@@ -82,7 +84,7 @@ compose-check: $(STAMP) $(COMPOSE) ## have Docker's own client read the compose 
 
 # Built in a copy: the plugin's own replacements of modules count only there.
 $(COMPOSE):
-	@command -v go >/dev/null || { echo "compose-check builds Docker Compose $(COMPOSE_VERSION) with Go; install Go, or put docker-compose into $(dir $(COMPOSE))" >&2; exit 1; }
+	@$(call need_go,compose-check builds Docker Compose $(COMPOSE_VERSION))
 	@set -e; copy="$$(mktemp -d)"; trap 'rm -rf "$$copy"' EXIT; \
 		module="$$(go mod download -json github.com/docker/compose/v2@$(COMPOSE_VERSION) | sed -n 's/.*"Dir": "\(.*\)",*/\1/p')"; \
 		cp -R "$$module/." "$$copy"; chmod -R u+w "$$copy"; mkdir -p "$(dir $(COMPOSE))"; \

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from statistics import median
 from time import monotonic
 from typing import Any, NamedTuple
@@ -35,7 +34,6 @@ from benchmarks.reads_postgres import NoPostgres, fill, postgres
 from benchmarks.report import Ratio, Result
 from benchmarks.stage import Stage
 from benchmarks.workload import Workload
-from infra.embedded.ports import free_ports
 from services.query_api.serving.auth import new_key
 from services.runtime.following import Batch, Follower
 from services.runtime.kafka import key
@@ -258,29 +256,14 @@ class ReadStage(Stage):
     @contextmanager
     def server(self, name: str, module: list[str], more: Mapping[str, str], ready: str) -> Iterator[str]:
         """One server from its readiness on; gives its origin."""
-        port = free_ports(1)[0]
-        origin = f"http://127.0.0.1:{port}"
-        environment = {
-            **os.environ,
-            **self.environment,
-            "TIDEMARK_QUERY_API_PORT": str(port),
-            "BENCH_KEYS": ",".join(self.keys),
-            **more,
-        }
-
-        def answers() -> bool:
-            with suppress(httpx.HTTPError):
-                return self.get(origin, ready).is_success
-            return False
-
-        argv = [sys.executable, "-m", *module, *([str(port)] if len(module) > 1 else [])]
+        told = {"BENCH_KEYS": ",".join(self.keys), **more}
         patience = START_TIMEOUT_SECONDS + _FILL_PATIENCE * self.posts / FULL_POSTS
-        child = self._engines.start(name, argv, answers, environment, patience)
-        self._server = child.pid
-        try:
+
+        def ask(origin: str) -> httpx.Response:
+            return self.get(origin, ready)
+
+        with self.serving(name, module, told, ask=ask, patience=patience) as (origin, self._server):
             yield origin
-        finally:
-            child.stop(10)
 
     def get(self, origin: str, path: str, number: int = 0) -> httpx.Response:
         """One reply."""

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from infra.embedded.processes import tied
 from schemas.events import CatalogChannel, CatalogPost
 from services.runtime.kafka import key
 from tests.support.backend import Backend, now_ms
-from tests.support.engines import EmbeddedEngines, in_database
+from tests.support.engines import START_TIMEOUT_SECONDS, EmbeddedEngines, in_database
 
 FLUSH_SECONDS = 120
 _FLUSH_EVERY = 2_000
@@ -41,6 +41,10 @@ def engines() -> Iterator[EmbeddedEngines]:
             yield running
         finally:
             running.close()
+
+
+def _readiness(origin: str) -> httpx.Response:
+    return httpx.get(f"{origin}/readyz", timeout=2, trust_env=False)
 
 
 class Stage(Backend):
@@ -90,25 +94,44 @@ class Stage(Backend):
     @contextmanager
     def aggregator(self) -> Iterator[int]:
         """One worker from its readiness on; gives its pid."""
-        port = free_ports(1)[0]
         name = f"aggregator-{self.name}"
-        environment = {
-            **os.environ,
-            **self.environment,
-            "TIDEMARK_METRICS_PORT": str(port),
-            "TIDEMARK_INSTANCE_ID": name,
-            "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "10",
-        }
+        own = {"TIDEMARK_INSTANCE_ID": name, "TIDEMARK_AGGREGATOR_WINDOW_CHECK_SECONDS": "10"}
+        with self.serving(name, ["services.aggregator"], own, port_setting="TIDEMARK_METRICS_PORT") as (_, pid):
+            yield pid
+
+    @contextmanager
+    def serving(
+        self,
+        name: str,
+        module: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        port_setting: str = "TIDEMARK_QUERY_API_PORT",
+        ask: Callable[[str], httpx.Response] = _readiness,
+        patience: float = START_TIMEOUT_SECONDS,
+    ) -> Iterator[tuple[str, int]]:
+        """One process that serves, from its readiness on; gives its origin and pid.
+
+        Args:
+            module: with the arguments before its port, if it has any.
+            environment: beside the stage's own.
+            port_setting: tells a service its port.
+            ask: whether it is ready, by a request to its origin.
+            patience: seconds until it has to be.
+        """
+        port = free_ports(1)[0]
+        origin = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:
-            try:
-                return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2, trust_env=False).is_success
-            except httpx.HTTPError:
-                return False
+            with suppress(httpx.HTTPError):
+                return ask(origin).is_success
+            return False
 
-        child = self._engines.start(name, [sys.executable, "-m", "services.aggregator"], answers, environment)
+        argv = [sys.executable, "-m", *module, *([str(port)] if len(module) > 1 else [])]
+        told = {**os.environ, **self.environment, port_setting: str(port), **environment}
+        child = self._engines.start(name, argv, answers, told, patience)
         try:
-            yield child.pid
+            yield origin, child.pid
         finally:
             child.stop(10)
 

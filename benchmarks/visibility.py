@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
-import httpx
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
@@ -25,7 +22,6 @@ from benchmarks.progress import Progress
 from benchmarks.report import Ratio, Result
 from benchmarks.stage import Stage
 from benchmarks.workload import PER_EVENT, Workload
-from infra.embedded.ports import free_ports
 from schemas.events import ApiKey, PlatformRaw, RawTarget
 from services.query_api.serving.auth import READ_SCOPE, key_hash, new_key
 from services.runtime.kafka import key
@@ -175,25 +171,9 @@ class _VisibilityStage(Stage):
     @contextmanager
     def query_api(self) -> Iterator[tuple[str, int]]:
         """The query API from its readiness on; gives its origin and pid."""
-        port = free_ports(1)[0]
-        origin = f"http://127.0.0.1:{port}"
-        own = {
-            "TIDEMARK_QUERY_API_PORT": str(port),
-            "TIDEMARK_STORE_DIR": str(self._engines.folder / "visibility-store"),
-        }
-        environment = {**os.environ, **self.environment, **own}
-
-        def answers() -> bool:
-            with suppress(httpx.HTTPError):
-                return httpx.get(f"{origin}/readyz", timeout=2, trust_env=False).is_success
-            return False
-
-        argv = [sys.executable, "-m", "services.query_api"]
-        child = self._engines.start("query-api-visibility", argv, answers, environment)
-        try:
-            yield origin, child.pid
-        finally:
-            child.stop(10)
+        own = {"TIDEMARK_STORE_DIR": str(self._engines.folder / "visibility-store")}
+        with self.serving("query-api-visibility", ["services.query_api"], own) as (origin, pid):
+            yield origin, pid
 
     def probe(self, origin: str, seconds: float) -> tuple[list[_Probe], float]:
         """Probe for a while; returns every probe and the snapshots a second that flowed beside them."""

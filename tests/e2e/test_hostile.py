@@ -53,8 +53,8 @@ LATE_SECONDS = 5.0
 SHORT_LATEST_SECONDS = 20.0
 SHORT_LATE_SHARE = 0.05
 COMMAND_SECONDS = 120.0
-# An audit reads every event once more: after an hour there are three hundred thousand, and it took longer than 120 s.
-COMMAND_SECONDS_A_SECOND = 0.25
+# A command that takes longer fails the run, and is left to go on for so long, so that the report tells how slow it is.
+COMMAND_PATIENCE_SECONDS = 300.0
 # What an attacker has to have sent in a minute, at the least: one that the system or the machine starves is no attack.
 # At rest it is 20 to 100 times as much. Held answers, bombs and forms are few by their nature and are not counted.
 LEAST_EACH_MINUTE = {"producer": 60, "analyst": 20, "hoarders": 30, "strangers": 100}
@@ -93,7 +93,7 @@ def test_two_hostile_minutes(attacked: Tidemark) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(2 * LONG_SECONDS + 1200)
+@pytest.mark.timeout(LONG_SECONDS + 1200)
 def test_a_hostile_hour(attacked: Tidemark) -> None:
     _attack(attacked, LONG_SECONDS, strength=1.5, bounds=Bounds(P99_SECONDS, LATE_SECONDS, 0.0))
 
@@ -142,23 +142,10 @@ def _attack(tidemark: Tidemark, seconds: float, strength: float, bounds: Bounds)
     ]
     failures += [f"a connection was opened: {heard!r}" for heard in listener.heard[:5]]
     failures += _judge_secrets(tidemark, outside, before)
-    commands = _judge_commands(tidemark, COMMAND_SECONDS + seconds * COMMAND_SECONDS_A_SECOND)
-    failures += commands.failures
+    failures += _judge_commands(tidemark)
     print(table(SEED, seconds, quiet, attacked, reports, watcher))
     print(log_lines(tidemark.folder / "data" / "logs"))
-    print("commands afterwards:", ", ".join(f"{name} {took:.1f} s" for name, took in commands.took.items()))
     assert not failures, f"seed {SEED}:\n" + "\n".join(failures)
-
-
-class Commands(NamedTuple):
-    """What the operator's commands came to after an attack.
-
-    Attributes:
-        took: seconds, by the command's name.
-    """
-
-    failures: list[str]
-    took: dict[str, float]
 
 
 def _hoarder(tidemark: Tidemark) -> tuple[str, str]:
@@ -304,7 +291,7 @@ def _judge_secrets(tidemark: Tidemark, outside: Path, before: str) -> list[str]:
     return found
 
 
-def _judge_commands(tidemark: Tidemark, most_seconds: float) -> Commands:
+def _judge_commands(tidemark: Tidemark) -> list[str]:
     """The operator's commands work on what the attack left, and show no secret of it."""
     ready = tidemark.ready
     environment = {
@@ -313,21 +300,25 @@ def _judge_commands(tidemark: Tidemark, most_seconds: float) -> Commands:
         "TIDEMARK_SCHEMA_REGISTRY_URL": ready["schema_registry"],
         "TIDEMARK_CLICKHOUSE_URL": ready["clickhouse"],
     }
-    judged = Commands([], {})
+    found = []
     for command in (("audit",), ("dead-letters", "list")):
         argv = [sys.executable, "-m", "services.cli", *command]
-        name, began = " ".join(command), time.monotonic()
+        name, began = f"tidemark {' '.join(command)}", time.monotonic()
         try:
-            done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=most_seconds)
+            done = subprocess.run(
+                argv, env=environment, capture_output=True, check=False, timeout=COMMAND_PATIENCE_SECONDS
+            )
         except subprocess.TimeoutExpired:
-            judged.failures.append(f"tidemark {name} took longer than {most_seconds:g} s")
+            found.append(
+                f"{name} took longer than {COMMAND_PATIENCE_SECONDS:g} s, where {COMMAND_SECONDS:g} are allowed"
+            )
             continue
-        finally:
-            judged.took[name] = time.monotonic() - began
+        took = time.monotonic() - began
+        print(f"{name}: {took:.1f} s")
+        if took > COMMAND_SECONDS:
+            found.append(f"{name} took {took:.0f} s, longer than {COMMAND_SECONDS:g}")
         said = done.stdout + done.stderr
         if done.returncode:
-            judged.failures.append(f"tidemark {name} ended with {done.returncode}: {said[-1500:].decode()}")
-        judged.failures.extend(
-            f"tidemark {name} shows {mark}" for mark in (TOKEN_MARK, FILE_MARK) if mark.encode() in said
-        )
-    return judged
+            found.append(f"{name} ended with {done.returncode}: {said[-1500:].decode()}")
+        found += [f"{name} shows {mark}" for mark in (TOKEN_MARK, FILE_MARK) if mark.encode() in said]
+    return found
