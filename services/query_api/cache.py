@@ -11,7 +11,7 @@ A dropped answer is still held as the last known, for times when the store does 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -154,22 +154,29 @@ class AnswerCache(Generic[Value]):
             self._remove(next(iter(self._entries)))
 
     def drop(self, tag: bytes, *, is_gone: bool = False) -> None:
-        """Note a change of a thing: no answer with its tag is current any more.
+        """Note a change of one thing; see `drop_all`."""
+        self.drop_all({tag: is_gone})
+
+    def drop_all(self, changed: Mapping[bytes, bool]) -> None:
+        """Note changes of things: no answer with one of their tags is current any more.
 
         Args:
-            is_gone: whether the thing no longer exists, so that no answer with its tag may be shown at all.
+            changed: by tag, whether the thing no longer exists, so that no answer with its tag may be shown at all.
         """
-        self._dropped_at[tag] = self.now()
-        self._dropped_at.move_to_end(tag)
-        keys = self._by_tag.get(tag)
-        if keys:
+        now, dropped_at, entries = self.now(), self._dropped_at, self._entries
+        for tag, is_gone in changed.items():
+            dropped_at[tag] = now
+            dropped_at.move_to_end(tag)
+            keys = self._by_tag.get(tag)
+            if not keys:
+                continue
             if is_gone:
                 for key in list(keys):
                     self._remove(key)
             else:
                 for key in keys:
-                    self._entries[key].is_current = False
-        self._forget_old_drops()
+                    entries[key].is_current = False
+        self._forget_old_drops(now)
 
     def is_asked_again(self, key: Hashable) -> bool:
         """Whether a key was asked for lately, and note that it is: what is asked for once need not be kept."""
@@ -197,8 +204,8 @@ class AnswerCache(Generic[Value]):
             return True
         return any(self._dropped_at.get(tag, float("-inf")) >= at for tag in tags)
 
-    def _forget_old_drops(self) -> None:
-        until = self.now() - LONGEST_MAKING_SECONDS - SETTLE_SECONDS
+    def _forget_old_drops(self, now: float) -> None:
+        until = now - LONGEST_MAKING_SECONDS - SETTLE_SECONDS
         while self._dropped_at:
             tag, at = next(iter(self._dropped_at.items()))
             if at >= until:

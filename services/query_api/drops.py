@@ -6,6 +6,7 @@ the directory, once it shows the change itself; otherwise an answer made with th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,13 +14,17 @@ from schemas.keys import RefusedRecord, parsed_key
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS, POSTS
 from services.query_api.cache import AnswerCache, channel_tag, channels_tag, post_tag, posts_tag
 from services.query_api.observability import DROPS, REFUSED
-from services.runtime.brokers import Brokers
+from services.runtime.brokers import Brokers, Record
 from services.runtime.following import Batch, Follower, at_end
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.settings import KafkaSettings
 
 TOPICS = (POST_ROLLUPS, CHANNEL_ROLLUPS, POSTS)
 
+Thing = tuple[str, Sequence[str], bool]
+"""What a message is about: its topic, the parts of its key, and whether it says that the thing is gone."""
+
+_OF_POSTS = frozenset({POSTS, POST_ROLLUPS})
 _WAIT_SECONDS = 0.2
 _MAX_RECORDS = 5_000
 _PROBE_SECONDS = 2.0
@@ -80,33 +85,30 @@ class DropFeed:
             self._has_begun = True
             for cache in self._caches:
                 cache.clear()
-        for record in batch.records:
-            self._drop(record.topic, record.key, is_gone=record.value is None)
-            DROPS.labels(record.topic).inc()
+        drop_things(self._caches, filter(None, map(self._changed, batch.records)))
+        for topic, count in Counter(record.topic for record in batch.records).items():
+            DROPS.labels(topic).inc(count)
 
-    def _drop(self, topic: str, key: bytes | None, *, is_gone: bool) -> None:
+    def _changed(self, record: Record) -> Thing | None:
         try:
-            parts = parsed_key(topic, key)
+            return record.topic, parsed_key(record.topic, record.key), record.value is None
         except RefusedRecord as error:
             # The value is not read: a forged record could at most have an answer made anew.
-            REFUSED.labels(topic, error.reason.value).inc()
-            return
-        drop_tags(self._caches, topic, parts, is_gone=is_gone)
+            REFUSED.labels(record.topic, error.reason.value).inc()
+            return None
 
 
-def drop_tags(caches: Iterable[AnswerCache[Any]], topic: str, parts: Sequence[str], *, is_gone: bool) -> None:
-    """Drop what was made of the thing of a message.
-
-    Args:
-        parts: of the message key.
-    """
-    workspace_id, subject_id = parts[0], parts[1]
-    if topic == CHANNEL_ROLLUPS:
-        tags = [channel_tag(workspace_id, subject_id)]
-    elif topic in (POSTS, POST_ROLLUPS):
-        tags = [post_tag(workspace_id, subject_id), posts_tag(workspace_id)]
-    else:
-        return
-    for cache in caches:
+def drop_things(caches: Iterable[AnswerCache[Any]], things: Iterable[Thing]) -> None:
+    """Drop what was made of the things of some messages, each thing once."""
+    changed: dict[bytes, bool] = {}
+    for topic, (workspace_id, subject_id, *_), is_gone in things:
+        if topic == CHANNEL_ROLLUPS:
+            tags: tuple[bytes, ...] = (channel_tag(workspace_id, subject_id),)
+        elif topic in _OF_POSTS:
+            tags = post_tag(workspace_id, subject_id), posts_tag(workspace_id)
+        else:
+            continue
         for tag in tags:
-            cache.drop(tag, is_gone=is_gone)
+            changed[tag] = is_gone or changed.get(tag, False)
+    for cache in caches:
+        cache.drop_all(changed)

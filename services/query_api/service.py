@@ -25,7 +25,7 @@ from services.query_api.app import Parts, create_app
 from services.query_api.cache import AnswerCache
 from services.query_api.connections import Connections
 from services.query_api.directory import Directory
-from services.query_api.drops import DropFeed, drop_tags
+from services.query_api.drops import DropFeed, drop_things
 from services.query_api.fairness import Desk
 from services.query_api.feed import CatalogFeed
 from services.query_api.first_read import FirstRead
@@ -206,8 +206,7 @@ class Service:
         caches: tuple[AnswerCache[Any], ...] = (self._replies, self._windows)
 
         def changed(touched: Sequence[Touched]) -> None:
-            for entry in touched:
-                drop_tags(caches, layout.TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+            drop_things(caches, ((layout.TOPICS[entry.topic_at], entry.parts, entry.is_gone) for entry in touched))
 
         def lost() -> None:
             for cache in caches:

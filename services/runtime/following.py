@@ -404,11 +404,13 @@ class Follower:
         self._heard_at = self._now()
         await self._committed.keep(reader)
         self.read_count += len(records)
-        self._times |= {record.place: record.timestamp for record in records}
+        # Records' first two fields are their place: to make a `Place` of each costs as much as to read it.
+        newest = {Place(*at): timestamp for at, timestamp in {one[:2]: one.timestamp for one in records}.items()}
+        self._times |= newest
         self._note_written({place: reader.written_to(place) or 0 for place in self.places})
         # Ends of transactions and compacted records yield no record; only the reader's own position moves past them.
         # After the first read, partitions without a record are asked for it only when no message comes at all.
-        looked_at = {record.place for record in records}
+        looked_at = set(newest)
         if self._left or not records:
             looked_at |= {place for place in self.places if self._read_to[place] < self._written[place]}
         positions = {place: await reader.position(place) for place in looked_at}

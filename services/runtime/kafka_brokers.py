@@ -6,8 +6,9 @@ aiokafka's errors do not leave this module. Messages that could end a reader are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,6 +22,8 @@ from services.runtime.settings import MESSAGE_MAX_BYTES, KafkaSettings
 
 # Of all partitions together: whoever reads in batches reads a great deal, and holds some answers at once.
 _IN_BATCHES: dict[str, Any] = {"value_deserializer": in_batches, "fetch_max_bytes": FETCH_MAX_BYTES}
+# A tuple's own constructor takes half the time of the class's, and records are read by the ten thousand a second.
+_new_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 
 
 class KafkaBrokers:
@@ -115,16 +118,11 @@ class KafkaReader:
             found = await self._consumer.getmany(timeout_ms=round(seconds * 1000), max_records=most)
         prefix = self._prefix
         return [
-            Record(
-                record.topic[prefix:],
-                record.partition,
-                record.offset,
-                record.timestamp,
-                record.key,
-                record.value,
-                record.headers,
+            _new_record(
+                (topic, tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers)
             )
-            for records in found.values()
+            for tp, records in found.items()
+            for topic in (tp.topic[prefix:],)
             for record in records
         ]
 

@@ -44,8 +44,9 @@ def mark_of(record: Record) -> Mark:
 
 def last_marks(records: Iterable[Record]) -> dict[Place, Mark]:
     """The mark of each partition's last message; records come in the order of each partition."""
-    last = {record.place: record for record in records}
-    return {place: mark_of(record) for place, record in last.items()}
+    # Their first two fields are their place.
+    last = {record[:2]: record for record in records}
+    return {Place(*at): mark_of(record) for at, record in last.items()}
 
 
 async def foreign(brokers: Brokers, marks: Mapping[Place, Mark]) -> list[Place]:

@@ -45,6 +45,10 @@ def table(
     ]
     lines[-1] += f", failed {len(watcher.health_failures)} of {len(watcher.health_seconds)}"
     lines += [f"{f'peak memory of {name}, MiB':{WIDTH}} {size // MIB:>10}" for name, size in watcher.peaks.items()]
+    lines += [
+        f"{f'processor time of {name}, s':{WIDTH}} {used:>10.0f}"
+        for name, used in sorted(watcher.cpu_seconds.items(), key=lambda one: -one[1])
+    ]
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ class Watcher:
 
     Attributes:
         peaks: greatest resident bytes of each service, its children included.
+        cpu_seconds: processor time of each service since the watcher began, its children included.
         changes: pids that were replaced, or processes that are gone.
         health_seconds: how long `/healthz` of the query API took.
     """
@@ -29,11 +30,14 @@ class Watcher:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=work) for work in (self._watch, self._ask)]
         self.peaks: dict[str, int] = {}
+        self.cpu_seconds: dict[str, float] = {}
+        self._cpu_before: dict[int, float] = {}
         self.changes: list[str] = []
         self.health_seconds: list[float] = []
         self.health_failures: list[str] = []
 
     def __enter__(self) -> Watcher:
+        self._look()
         for thread in self._threads:
             thread.start()
         return self
@@ -47,13 +51,18 @@ class Watcher:
     def _watch(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
             self._compare()
-            for name, process in self._services.items():
-                try:
-                    family = [process, *process.children(recursive=True)]
-                    size = sum(each.memory_info().rss for each in family)
-                except psutil.Error:
-                    continue  # gone: the pids tell
-                self.peaks[name] = max(self.peaks.get(name, 0), size)
+            self._look()
+
+    def _look(self) -> None:
+        for name, process in self._services.items():
+            try:
+                family = [process, *process.children(recursive=True)]
+                size = sum(each.memory_info().rss for each in family)
+                used = sum(sum(each.cpu_times()[:2]) for each in family)
+            except psutil.Error:
+                continue  # gone: the pids tell
+            self.peaks[name] = max(self.peaks.get(name, 0), size)
+            self.cpu_seconds[name] = used - self._cpu_before.setdefault(process.pid, used)
 
     def _compare(self) -> None:
         pids = self._tidemark.ready["pids"]

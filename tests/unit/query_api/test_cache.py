@@ -38,6 +38,21 @@ def test_an_answer_is_kept_until_something_that_it_is_made_of_changes() -> None:
     assert (len(world.cache), world.cache.size_bytes) == (0, 0)
 
 
+def test_changes_that_come_together_end_what_each_would_end_alone() -> None:
+    world = World()
+    world.put("a", b"p/1", b"w/1")
+    world.put("b", b"p/2", b"w/2")
+    world.put("c", b"p/3", b"w/3")
+    world.cache.drop_all({b"p/1": False, b"w/2": True, b"p/9": True})
+    assert [world.shows(name) for name in "abc"] == [False, False, True]
+    assert world.cache.last_known("a") is not None
+    assert world.cache.last_known("b") is None
+    world.at += SETTLE_SECONDS
+    for number, tag in enumerate((b"p/1", b"w/2", b"p/9")):
+        world.put(f"again {number}", tag)
+    assert [world.shows(f"again {number}") for number in range(3)] == [False] * 3
+
+
 def test_an_answer_holds_for_its_time_and_never_long() -> None:
     world = World()
     world.put("short", b"t", seconds=2)

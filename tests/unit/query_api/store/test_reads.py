@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from schemas.topic_names import CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
-from services.query_api.drops import drop_tags
+from services.query_api.drops import drop_things
 from services.query_api.errors import ReadsUnavailable
 from services.query_api.live import LiveReads, Pulled
 from services.query_api.reads import own, patience
@@ -122,7 +122,7 @@ async def test_what_is_asked_for_again_is_kept_until_the_store_shows_something_n
 
         def changed(touched: Sequence[Touched]) -> None:
             for entry in touched:
-                drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+                drop_things([cache], [(TOPICS[entry.topic_at], entry.parts, entry.is_gone)])
 
         api.store.on_change = changed
         sizes = []
@@ -302,7 +302,7 @@ async def test_what_was_read_a_moment_ago_makes_replies_that_are_kept_until_some
         def changed(touched: Sequence[Touched]) -> None:
             seen.extend(touched)
             for entry in touched:
-                drop_tags([cache], TOPICS[entry.topic_at], entry.parts, is_gone=entry.is_gone)
+                drop_things([cache], [(TOPICS[entry.topic_at], entry.parts, entry.is_gone)])
 
         api.store.on_change = changed
         clickhouse = api.clickhouse
