@@ -26,6 +26,8 @@ from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
+HEADER_BYTES = _HEADER.size
+"""The bytes before the record in a message's value: a zero and the schema's id."""
 # The most items in all lists of one value together; a post has some targets, an answer 10,000 at most.
 _ITEMS_MAX = 50_000
 Event = TypeVar("Event")

@@ -138,17 +138,42 @@ def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:
         InvalidEvent: the message is no valid event. A valid event that can't be mapped is returned with `failure` set.
     """
     try:
-        return _read(codec, message)
+        event = clean_event(_decoded(codec, message))
+        reading, failure = map_or_failure(event)
+        return RawReading(message, event, event.event_id.encode(), reading, failure)
     except InvalidEvent:
         raise
     except SchemasAway as error:
-        # Known schemas are kept in memory: only an event of a new schema comes here.
-        raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
+        raise _schema_unavailable(error) from None
     except Exception as error:  # a bug: this message is set aside with the place of the bug, and the others go on
         raise InvalidEvent("not_read", describe_bug(error)) from error
 
 
-def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
+def check_message(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
+    """Decode and check one message without blanking and mapping it, which takes most of the time of reading.
+
+    Returns:
+        the event as received: texts of it may hold tokens.
+
+    Raises:
+        InvalidEvent: the message is no valid event; `read_message` refuses it as well.
+    """
+    try:
+        return _decoded(codec, message)
+    except InvalidEvent:
+        raise
+    except SchemasAway as error:
+        raise _schema_unavailable(error) from None
+    except Exception as error:  # a bug, as in read_message
+        raise InvalidEvent("not_read", describe_bug(error)) from error
+
+
+def _schema_unavailable(error: SchemasAway) -> InvalidEvent:
+    # Known schemas are kept in memory: only an event of a new schema comes here.
+    return InvalidEvent("schema_unavailable", blank_secrets(str(error)))
+
+
+def _decoded(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
     if message.unreadable is not None:
         reason, _, detail = message.unreadable.partition(": ")
         raise InvalidEvent(reason, detail)
@@ -161,9 +186,7 @@ def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
     except MalformedEvent as error:
         raise InvalidEvent("malformed_event", blank_secrets(str(error)[:_DETAIL_MAX_CHARS])) from None
     _check(event, message)
-    event = clean_event(event)
-    reading, failure = map_or_failure(event)
-    return RawReading(message, event, event.event_id.encode(), reading, failure)
+    return event
 
 
 def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:

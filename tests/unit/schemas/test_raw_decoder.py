@@ -7,10 +7,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Codec, MalformedEvent, RawCodec, codec, schema_text
+from schemas.codec import HEADER_BYTES, Codec, MalformedEvent, RawCodec, codec, schema_text
 from schemas.conversions import raw_from
 from schemas.events import PlatformRaw, RawTarget
-from schemas.raw_decoder import layout_of
+from schemas.raw_decoder import layout_of, read_ids
 
 TEXT = schema_text("platform.raw")
 straight = codec("platform.raw", schema_id=1, fetch_schema=lambda _: TEXT)
@@ -37,6 +37,16 @@ events = st.builds(
 def test_both_read_what_was_written(event: PlatformRaw) -> None:
     data = straight.encode(event)
     assert straight.decode(data) == event == general.decode(data)
+
+
+@given(events, st.integers(0, 400))
+def test_the_ids_are_read_without_the_rest(event: PlatformRaw, size: int) -> None:
+    ids = (event.event_id.encode(), event.workspace_id.encode())
+    data = straight.encode(event)
+    assert read_ids(data, HEADER_BYTES) == ids
+    # Of bytes that end early either both ids are whole, or there are none.
+    assert read_ids(data[:size], HEADER_BYTES) in (ids, None)
+    assert read_ids(data[:HEADER_BYTES], HEADER_BYTES) is None
 
 
 @given(events, st.integers(0, 2000), st.integers(0, 255), st.booleans())
