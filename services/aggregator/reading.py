@@ -37,7 +37,7 @@ FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TARGET_ID, _EXTERNAL_ID = attrgetter("target_id"), attrgetter("external_id")
-_ID_MAX_CHARS = 128
+ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
 # No platform has a longer name; ClickHouse keeps each name once in a block.
 _PLATFORM_MAX_CHARS = 64
@@ -233,11 +233,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
         raise InvalidEvent("too_many_targets", f"an event has at most {TARGETS_MAX} targets", workspace_id)
     for target_id, post_id, external_id in event.targets:
         # Lengths are checked first, since `_is_id` remembers the texts.
-        if (
-            len(target_id) > _ID_MAX_CHARS
-            or len(post_id) > _ID_MAX_CHARS
-            or not (_is_id(target_id) and _is_id(post_id))
-        ):
+        if len(target_id) > ID_MAX_CHARS or len(post_id) > ID_MAX_CHARS or not (_is_id(target_id) and _is_id(post_id)):
             raise InvalidEvent("bad_id", "target_id and post_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
         if len(external_id) > _EXTERNAL_ID_MAX_CHARS:
             raise InvalidEvent("bad_id", f"external_id has more than {_EXTERNAL_ID_MAX_CHARS} characters", workspace_id)

@@ -14,14 +14,14 @@ import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 
-from schemas.codec import HEADER_BYTES, Codec
+from schemas.codec import HEADER_BYTES, RawCodec
 from schemas.events import PlatformRaw
 from schemas.raw_decoder import read_ids
 from services.aggregator import erased
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference, Key
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import Message, RawReading, check_message, read_message
+from services.aggregator.reading import ID_MAX_CHARS, Message, RawReading, check_message, read_message
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.kafka import partition_of
 
@@ -59,7 +59,7 @@ class RawAudit:
         topic: str,
         store: AuditStore,
         reader: TopicReader,
-        codec: Codec[PlatformRaw],
+        codec: RawCodec,
         *,
         partitions: int,
         group: str,
@@ -141,19 +141,14 @@ class RawAudit:
         chunk: list[tuple[PlatformRaw, Message]] = []
         held_bytes = 0
         for message in self._reader.read(self._topic, partition, first, last):
-            if rows.has(message):
+            if rows.has(message) or self._is_of_others(message, partition):
                 continue
             try:
                 event = check_message(self._codec, message)
             except InvalidEvent:
                 continue
-            workspace_id = event.workspace_id
-            if (
-                partition_of(workspace_id, self._partitions) != partition
-                or not self._store.keeps_raw_event(event.captured_at)
-                or (self._workspace is not None and workspace_id != self._workspace)
-                or not self._sample.takes(workspace_id)
-                or message.timestamp <= self._erased_at(workspace_id)
+            if not self._compares(event.workspace_id, message, partition) or not self._store.keeps_raw_event(
+                event.captured_at
             ):
                 continue
             chunk.append((event, message))
@@ -163,6 +158,22 @@ class RawAudit:
                 chunk, held_bytes = [], 0
         if chunk:
             yield chunk
+
+    def _is_of_others(self, message: Message, partition: int) -> bool:
+        """Whether the ids in front of a message show that its workspace is not compared in this partition."""
+        ids = None if message.intact is None else self._codec.ids(message.intact)
+        # A longer name is no workspace's, and must not be remembered with the names of workspaces.
+        if ids is None or len(ids[1]) > ID_MAX_CHARS:
+            return False
+        return not self._compares(ids[1].decode(errors="replace"), message, partition)
+
+    def _compares(self, workspace_id: str, message: Message, partition: int) -> bool:
+        return (
+            partition_of(workspace_id, self._partitions) == partition
+            and (self._workspace is None or workspace_id == self._workspace)
+            and self._sample.takes(workspace_id)
+            and message.timestamp > self._erased_at(workspace_id)
+        )
 
     def _erased_at(self, workspace_id: str) -> int:
         """When a workspace was deleted for good, ms; what the topic still holds of it from before is no event."""

@@ -170,7 +170,7 @@ def topic_links(
         return TopicLink(name, looked_at, make(full_name, len(numbers)))
 
     def raw(full_name: str, count: int) -> TopicAudit:
-        codec = registry.codec(RAW)
+        codec = registry.raw_codec()
         return RawAudit(
             full_name, store, raw_reader, codec, partitions=count, group=group, workspace=workspace, sample=sample
         )
