@@ -20,12 +20,14 @@ from fastavro.types import Schema
 from schemas.conversions import TYPED, raw_from, raw_to
 from schemas.events import PlatformRaw
 from schemas.measuring import Measure
-from schemas.raw_decoder import Layout, NotReadable, layout_of, read_raw
+from schemas.raw_decoder import Layout, NotReadable, layout_of, read_ids, read_raw
 from schemas.topic_names import RAW
-from schemas.writers import UnknownSchema, Writers
+from schemas.writers import SchemasAway, UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
+HEADER_BYTES = _HEADER.size
+"""The bytes before the record in a message's value: a zero and the schema's id."""
 # The most items in all lists of one value together; a post has some targets, an answer 10,000 at most.
 _ITEMS_MAX = 50_000
 Event = TypeVar("Event")
@@ -196,6 +198,20 @@ class RawCodec(Codec[PlatformRaw]):
             return read_raw(data, _HEADER.size, layout)
         except NotReadable as error:
             raise MalformedEvent(f"a value of {self.topic} can't be read by schema {schema_id}: {error}") from None
+
+    def ids(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Event id and workspace id of a value as bytes, without decoding the rest.
+
+        Returns:
+            None where only `decode` can tell: of values of another schema, and of bytes that end early.
+        """
+        if len(data) < _HEADER.size or data[0] != 0:
+            return None
+        try:
+            (layout,) = self._layouts.get(_HEADER.unpack_from(data)[1])
+        except (UnknownSchema, SchemasAway):
+            return None
+        return None if layout is None else read_ids(data, _HEADER.size)
 
     def _layout(self, schema_id: int) -> tuple[Layout | None]:
         if self._fetch is None:

@@ -156,6 +156,21 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
         raise NotReadable(f"the bytes end early or are no text: {error}") from None
 
 
+def read_ids(data: bytes, start: int) -> tuple[bytes, bytes] | None:
+    """The bytes of event id and workspace id of the event that begins at `start`, without reading the rest.
+
+    Returns:
+        None where the bytes end early. Bytes that are no event may give any ids.
+    """
+    try:
+        size, at = _size(data, start)
+        event_id = data[at : at + size]
+        size, at = _size(data, at + size)
+        return event_id, data[at : at + size]
+    except (IndexError, NotReadable):
+        return None
+
+
 def _target(data: bytes, at: int) -> tuple[RawTarget, int]:
     # Short texts, whose length is one byte, are read in line.
     size = data[at]

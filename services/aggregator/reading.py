@@ -37,7 +37,7 @@ FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 EARLIEST_CAPTURE = 946_684_800_000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TARGET_ID, _EXTERNAL_ID = attrgetter("target_id"), attrgetter("external_id")
-_ID_MAX_CHARS = 128
+ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
 # No platform has a longer name; ClickHouse keeps each name once in a block.
 _PLATFORM_MAX_CHARS = 64
@@ -138,17 +138,42 @@ def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:
         InvalidEvent: the message is no valid event. A valid event that can't be mapped is returned with `failure` set.
     """
     try:
-        return _read(codec, message)
+        event = clean_event(_decoded(codec, message))
+        reading, failure = map_or_failure(event)
+        return RawReading(message, event, event.event_id.encode(), reading, failure)
     except InvalidEvent:
         raise
     except SchemasAway as error:
-        # Known schemas are kept in memory: only an event of a new schema comes here.
-        raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
+        raise _schema_unavailable(error) from None
     except Exception as error:  # a bug: this message is set aside with the place of the bug, and the others go on
         raise InvalidEvent("not_read", describe_bug(error)) from error
 
 
-def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
+def check_message(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
+    """Decode and check one message without blanking and mapping it, which takes most of the time of reading.
+
+    Returns:
+        the event as received: texts of it may hold tokens.
+
+    Raises:
+        InvalidEvent: the message is no valid event; `read_message` refuses it as well.
+    """
+    try:
+        return _decoded(codec, message)
+    except InvalidEvent:
+        raise
+    except SchemasAway as error:
+        raise _schema_unavailable(error) from None
+    except Exception as error:  # a bug, as in read_message
+        raise InvalidEvent("not_read", describe_bug(error)) from error
+
+
+def _schema_unavailable(error: SchemasAway) -> InvalidEvent:
+    # Known schemas are kept in memory: only an event of a new schema comes here.
+    return InvalidEvent("schema_unavailable", blank_secrets(str(error)))
+
+
+def _decoded(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
     if message.unreadable is not None:
         reason, _, detail = message.unreadable.partition(": ")
         raise InvalidEvent(reason, detail)
@@ -161,9 +186,7 @@ def _read(codec: Codec[PlatformRaw], message: Message) -> RawReading:
     except MalformedEvent as error:
         raise InvalidEvent("malformed_event", blank_secrets(str(error)[:_DETAIL_MAX_CHARS])) from None
     _check(event, message)
-    event = clean_event(event)
-    reading, failure = map_or_failure(event)
-    return RawReading(message, event, event.event_id.encode(), reading, failure)
+    return event
 
 
 def map_or_failure(event: PlatformRaw) -> tuple[Reading, InvalidEvent | None]:
@@ -210,11 +233,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
         raise InvalidEvent("too_many_targets", f"an event has at most {TARGETS_MAX} targets", workspace_id)
     for target_id, post_id, external_id in event.targets:
         # Lengths are checked first, since `_is_id` remembers the texts.
-        if (
-            len(target_id) > _ID_MAX_CHARS
-            or len(post_id) > _ID_MAX_CHARS
-            or not (_is_id(target_id) and _is_id(post_id))
-        ):
+        if len(target_id) > ID_MAX_CHARS or len(post_id) > ID_MAX_CHARS or not (_is_id(target_id) and _is_id(post_id)):
             raise InvalidEvent("bad_id", "target_id and post_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
         if len(external_id) > _EXTERNAL_ID_MAX_CHARS:
             raise InvalidEvent("bad_id", f"external_id has more than {_EXTERNAL_ID_MAX_CHARS} characters", workspace_id)

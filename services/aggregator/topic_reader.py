@@ -7,7 +7,7 @@ for ever before a batch that it can't decompress, and fails at a header name tha
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Self
@@ -44,12 +44,20 @@ class TopicReader:
         is_committed: read only messages of committed transactions, and none behind an open transaction. Raw events are
             read with False: the aggregator counts an event whether or not its transaction was committed, and a
             stranger's open transaction must not block readers.
+        on_read: called while `read` goes on, with the offset reached and the offset at which it will end.
     """
 
-    def __init__(self, settings: KafkaSettings, *, is_committed: bool = True) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        is_committed: bool = True,
+        on_read: Callable[[int, int], None] = lambda _, __: None,
+    ) -> None:
         self._settings = settings
         self._brokers: Brokers = KafkaBrokers(settings)
         self._is_committed = is_committed
+        self._on_read = on_read
         self._asked = Consumer(
             {
                 **confluent_options(settings),
@@ -170,6 +178,7 @@ class TopicReader:
             portal.call(reader.stand, {place: start})
             while True:
                 records, position = portal.call(_some, reader, place)
+                self._on_read(min(position, end), end)
                 for record in records:
                     if record.offset >= end:
                         return

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from schemas.codec import Codec, RecordCodec, codec, schema_text
+from schemas.codec import Codec, RawCodec, RecordCodec, codec, schema_text
 from schemas.encoder import Encode, wire_encoder
+from schemas.topic_names import RAW
 from schemas.writers import SchemasAway
 from services.runtime.logging import get_logger
 from services.runtime.settings import KafkaSettings, RegistrySettings
@@ -166,6 +167,12 @@ class Registry:
             fetch_schema=self.fetch_schema,
             list_ids=partial(self.ids, topic),
         )
+
+    def raw_codec(self) -> RawCodec:
+        """The codec of `platform.raw`, which can encode and decode."""
+        made = self.codec(RAW)
+        assert isinstance(made, RawCodec)
+        return made
 
     def record_codec(self, topic: str) -> RecordCodec:
         """A codec of a topic that is written as plain records."""

@@ -50,6 +50,10 @@ def run(options: Options) -> int:
         f"{counted(summary.rollups, 'rollup')} in {summary.seconds:.1f} s{share}",
         file=sys.stderr,
     )
+    # At night the operator wants to know which step it was that took so long.
+    longest = sorted(summary.seconds_by_step.items(), key=lambda step: -step[1])
+    times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in longest)
+    print(f"audit: by step: {times}", file=sys.stderr)  # noqa: T201 - likewise
     for name, count in summary.by_check.items():
         line = f"audit: {name}: {counted(count, 'difference')}; to mend: {MENDS[name]}"
         print(line, file=sys.stderr)  # noqa: T201 - likewise

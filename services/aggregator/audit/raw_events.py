@@ -3,27 +3,35 @@
 Rows hold the offset of their message, so only messages without a row are read: dead letters, repeated events, and
 missing events. Where a partition's log was cut short and written on, the same offsets hold other messages, which an
 aggregator that stood behind them never saw: then, and where there are few, every message is read.
+
+A message that is read is decoded only if no row of its offset has its ids. Attackers' messages and true events lie
+close to each other, so nearly all messages of a partition may have to be read.
 """
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 
-from schemas.codec import Codec
+from schemas.codec import HEADER_BYTES, RawCodec
 from schemas.events import PlatformRaw
+from schemas.raw_decoder import read_ids
 from services.aggregator import erased
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference, Key
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import RawReading, read_message
+from services.aggregator.reading import ID_MAX_CHARS, Message, RawReading, check_message, read_message
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.kafka import partition_of
 
 CHECK = "raw_events"
 _TABLE = "raw_events_store"
-# The most offsets held in memory at once.
+# The most offsets held in memory at once, with four bytes each.
 _OFFSETS_PER_PASS = 1_000_000
 _EVENTS_PER_QUESTION = 500
+# Messages wait for their question in memory; a message has 8 MiB at most.
+_BYTES_PER_QUESTION = 16 * 1024 * 1024
 # Gaps closer to each other than this are read in one go.
 _CLOSE = 200
 # So many messages of a partition are read anyway.
@@ -31,6 +39,8 @@ _FEW = 2_000
 # So many of the longest pauses between two stored events are looked at. A log is cut while its broker is down, which is
 # a pause; its last event then has a row whose offset comes after newer messages of the topic.
 _PAUSES = 50
+# The checksum of a row's ids, as `StoredIds` computes it of a message.
+_IDS_SUM = "CRC32(concat(event_id, '\\0', workspace_id))"
 
 
 class RawAudit:
@@ -49,7 +59,7 @@ class RawAudit:
         topic: str,
         store: AuditStore,
         reader: TopicReader,
-        codec: Codec[PlatformRaw],
+        codec: RawCodec,
         *,
         partitions: int,
         group: str,
@@ -83,12 +93,15 @@ class RawAudit:
         end = self._reader.committed(self._group, self._topic, partition)
         low, _ = self._reader.bounds(self._topic, partition)
         told: set[Key] = set()
-        is_known = end - low > _FEW and self._is_of_this_log(partition, low, end)
+        is_large = end - low > _FEW
+        is_known = is_large and self._is_of_this_log(partition, low, end)
         for start in range(low, end, _OFFSETS_PER_PASS):
             stop = min(end, start + _OFFSETS_PER_PASS)
-            stored = self._stored(partition, start, stop) if is_known else iter(())
-            for first, last in gaps(stored, start, stop):
-                for chunk in self._read(partition, first, last):
+            rows = StoredIds(start, stop)
+            if is_large:
+                self._look_up(partition, rows)
+            for first, last in gaps(rows.offsets(), start, stop) if is_known else ((start, stop),):
+                for chunk in self._read(partition, first, last, rows):
                     yield from self._without_row(chunk, told)
 
     def _is_of_this_log(self, partition: int, low: int, end: int) -> bool:
@@ -109,38 +122,58 @@ class RawAudit:
             for offset, at in self._store.stream(query, parameters)
         )
 
-    def _stored(self, partition: int, start: int, stop: int) -> Iterator[int]:
+    def _look_up(self, partition: int, rows: StoredIds) -> None:
         query = (
-            f"SELECT DISTINCT offset FROM {_TABLE} WHERE partition = {{partition:UInt32}} AND topic = {{topic:String}} "
-            "AND offset >= {start:UInt64} AND offset < {stop:UInt64} ORDER BY offset"
+            f"SELECT offset, {_IDS_SUM} FROM {_TABLE} WHERE partition = {{partition:UInt32}} "
+            "AND topic = {topic:String} AND offset >= {start:UInt64} AND offset < {stop:UInt64}"
         )
-        parameters = {"partition": partition, "topic": self._topic, "start": start, "stop": stop}
-        for row in self._store.stream(query, parameters):
-            yield int(row[0])
+        parameters = {"partition": partition, "topic": self._topic, "start": rows.start, "stop": rows.stop}
+        for offset, ids_sum in self._store.stream(query, parameters):
+            rows.note(int(offset), int(ids_sum))
 
-    def _read(self, partition: int, first: int, last: int) -> Iterator[list[RawReading]]:
-        """Yield the usable events of `[first, last)` that belong to this partition and to the sample, in chunks."""
-        chunk: list[RawReading] = []
+    def _read(
+        self, partition: int, first: int, last: int, rows: StoredIds
+    ) -> Iterator[list[tuple[PlatformRaw, Message]]]:
+        """Yield the valid events of `[first, last)` whose offset has no row with their ids, in chunks.
+
+        Only events that belong to this partition and to the sample.
+        """
+        chunk: list[tuple[PlatformRaw, Message]] = []
+        held_bytes = 0
         for message in self._reader.read(self._topic, partition, first, last):
+            if rows.has(message) or self._is_of_others(message, partition):
+                continue
             try:
-                read = read_message(self._codec, message)
+                event = check_message(self._codec, message)
             except InvalidEvent:
                 continue
-            workspace_id = read.event.workspace_id
-            if (
-                partition_of(workspace_id, self._partitions) != partition
-                or not self._store.keeps_raw_event(read.event.captured_at)
-                or (self._workspace is not None and workspace_id != self._workspace)
-                or not self._sample.takes(workspace_id)
-                or read.message.timestamp <= self._erased_at(workspace_id)
+            if not self._compares(event.workspace_id, message, partition) or not self._store.keeps_raw_event(
+                event.captured_at
             ):
                 continue
-            chunk.append(read)
-            if len(chunk) >= _EVENTS_PER_QUESTION:
+            chunk.append((event, message))
+            held_bytes += message.held_bytes
+            if len(chunk) >= _EVENTS_PER_QUESTION or held_bytes >= _BYTES_PER_QUESTION:
                 yield chunk
-                chunk = []
+                chunk, held_bytes = [], 0
         if chunk:
             yield chunk
+
+    def _is_of_others(self, message: Message, partition: int) -> bool:
+        """Whether the ids in front of a message show that its workspace is not compared in this partition."""
+        ids = None if message.intact is None else self._codec.ids(message.intact)
+        # A longer name is no workspace's, and must not be remembered with the names of workspaces.
+        if ids is None or len(ids[1]) > ID_MAX_CHARS:
+            return False
+        return not self._compares(ids[1].decode(errors="replace"), message, partition)
+
+    def _compares(self, workspace_id: str, message: Message, partition: int) -> bool:
+        return (
+            partition_of(workspace_id, self._partitions) == partition
+            and (self._workspace is None or workspace_id == self._workspace)
+            and self._sample.takes(workspace_id)
+            and message.timestamp > self._erased_at(workspace_id)
+        )
 
     def _erased_at(self, workspace_id: str) -> int:
         """When a workspace was deleted for good, ms; what the topic still holds of it from before is no event."""
@@ -149,17 +182,51 @@ class RawAudit:
             self._erased = {erased.workspace_of(row[0]): int(row[1]) for row in found}
         return self._erased.get(workspace_id, -1)
 
-    def _without_row(self, chunk: Sequence[RawReading], told: set[Key]) -> Iterator[RawReading]:
-        keys = [(read.event.workspace_id, read.event.event_id) for read in chunk]
+    def _without_row(self, chunk: Sequence[tuple[PlatformRaw, Message]], told: set[Key]) -> Iterator[RawReading]:
+        keys = [(event.workspace_id, event.event_id) for event, _ in chunk]
         query = (
             f"SELECT DISTINCT workspace_id, event_id FROM {_TABLE} "
             "WHERE (workspace_id, event_id) IN {keys:Array(Tuple(String, String))}"
         )
         stored = {(row[0], row[1]) for row in self._store.stream(query, {"keys": keys})}
-        for key, read in zip(keys, chunk, strict=True):
-            if key not in stored and key not in told:
-                told.add(key)
-                yield read
+        for key, (_, message) in zip(keys, chunk, strict=True):
+            if key in stored or key in told:
+                continue
+            try:
+                read = read_message(self._codec, message)
+            except InvalidEvent:
+                continue
+            told.add(key)
+            yield read
+
+
+class StoredIds:
+    """For each offset of `[start, stop)` a checksum of the ids in the row of that offset.
+
+    An offset alone does not prove that a message is stored: after a log was cut, other messages have the offsets.
+    """
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        # 0 for no row. A row whose checksum is 0 is asked for by its ids, as if there were none.
+        self._sums = array("I", bytes(4 * (stop - start)))
+
+    def note(self, offset: int, ids_sum: int) -> None:
+        """Take a row; the checksum is that of the SQL."""
+        self._sums[offset - self.start] = ids_sum
+
+    def offsets(self) -> Iterator[int]:
+        """The offsets with a row, ascending."""
+        return (offset for offset, ids_sum in enumerate(self._sums, self.start) if ids_sum)
+
+    def has(self, message: Message) -> bool:
+        """Whether the row of a message's offset has the ids that the message has."""
+        ids_sum = self._sums[message.offset - self.start]
+        if not ids_sum or message.intact is None:
+            return False
+        ids = read_ids(message.intact, HEADER_BYTES)
+        return ids is not None and zlib.crc32(b"\0".join(ids)) == ids_sum
 
 
 def gaps(stored: Iterator[int], start: int, stop: int) -> list[tuple[int, int]]:

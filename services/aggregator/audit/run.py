@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -66,6 +66,7 @@ class Summary:
         differences: number of differences, over all checks.
         seconds: the audit's duration.
         by_check: number of differences by the check's name.
+        seconds_by_step: the duration of each check and of each topic's comparison, by name.
     """
 
     rows: int = 0
@@ -74,11 +75,21 @@ class Summary:
     differences: int = 0
     seconds: float = 0.0
     by_check: dict[str, int] = field(default_factory=dict)
+    seconds_by_step: dict[str, float] = field(default_factory=dict)
 
     def note(self, difference: Difference) -> None:
         """Count one difference, in all and under its check."""
         self.differences += 1
         self.by_check[difference.check] = self.by_check.get(difference.check, 0) + 1
+
+    @contextmanager
+    def timing(self, step: str) -> Iterator[None]:
+        """Add the duration of the block to a step."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds_by_step[step] = self.seconds_by_step.get(step, 0.0) + time.monotonic() - began
 
 
 Progress = Callable[[str, int, int], None]
@@ -96,17 +107,18 @@ def audit(
         RegistryUnavailable: the registry can't be used.
     """
     started = time.monotonic()
+    steps = _Steps(progress)
     with ExitStack() as stack:
-        store = AuditStore(settings, clock, options.memory_mebibytes)
-        stack.callback(store.close)
-        store.require_steady()
-        reader = stack.enter_context(TopicReader(settings))
-        raw_reader = stack.enter_context(TopicReader(settings, is_committed=False))
-        links = list(topic_links(settings, options, store, reader, raw_reader))
-        parts = plan(store.rows_by_workspace(options.workspace), options.sample)
+        with summary.timing("start"):
+            store = AuditStore(settings, clock, options.memory_mebibytes)
+            stack.callback(store.close)
+            store.require_steady()
+            reader = stack.enter_context(TopicReader(settings, on_read=steps.show_offset))
+            raw_reader = stack.enter_context(TopicReader(settings, is_committed=False, on_read=steps.show_offset))
+            links = list(topic_links(settings, options, store, reader, raw_reader))
+            parts = plan(store.rows_by_workspace(options.workspace), options.sample)
         summary.parts, summary.rows = len(parts), sum(part.rows for part in parts)
-        steps = len(parts) * len(CHECKS) + sum(len(link.partitions) for link in links)
-        done = 0
+        steps.count = len(parts) * len(CHECKS) + sum(len(link.partitions) for link in links)
 
         def counted(found: Iterable[Difference]) -> Iterator[Difference]:
             for difference in found:
@@ -115,18 +127,43 @@ def audit(
 
         for part in parts:
             for check in CHECKS:
-                progress(f"{check.name} {_name(part)}", done, steps)
-                yield from counted(_settled(store, check, part, options))
-                done += 1
+                steps.begin(f"{check.name} {_name(part)}")
+                with summary.timing(check.name):
+                    found = _settled(store, check, part, options)
+                yield from counted(found)
         for link in links:
             for number in link.partitions:
-                progress(f"{link.name} partition {number}", done, steps)
-                yield from counted(link.audit.differences(number))
-                done += 1
+                steps.begin(f"{link.name} partition {number}")
+                with summary.timing(link.name):
+                    yield from counted(link.audit.differences(number))
             summary.rollups += link.audit.compared if isinstance(link.audit, RollupAudit) else 0
-        progress("done", done, steps)
+        progress("done", steps.count, steps.count)
         store.require_steady()
     summary.seconds = time.monotonic() - started
+
+
+class _Steps:
+    """Shows which step is under way, and how far a step is that reads a topic.
+
+    Attributes:
+        count: number of all steps.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._done = -1
+        self._name = ""
+        self.count = 0
+
+    def begin(self, name: str) -> None:
+        """Show the next step; the steps before are done."""
+        self._done += 1
+        self._name = name
+        self._progress(name, self._done, self.count)
+
+    def show_offset(self, offset: int, end: int) -> None:
+        """Show how far the present step has read its partition."""
+        self._progress(f"{self._name}, offset {offset:,} of {end:,}", self._done, self.count)
 
 
 class TopicAudit(Protocol):
@@ -170,7 +207,7 @@ def topic_links(
         return TopicLink(name, looked_at, make(full_name, len(numbers)))
 
     def raw(full_name: str, count: int) -> TopicAudit:
-        codec = registry.codec(RAW)
+        codec = registry.raw_codec()
         return RawAudit(
             full_name, store, raw_reader, codec, partitions=count, group=group, workspace=workspace, sample=sample
         )

@@ -23,6 +23,7 @@ from services.aggregator.reading import (
     SHORTENED_HEADER,
     Message,
     RawReading,
+    check_message,
     dead_letter,
     read_message,
 )
@@ -45,6 +46,15 @@ def message(value: bytes | None, **more: Any) -> Message:
     return Message("platform.raw", 0, 1, more.pop("key", b"w"), value, NOW, **more)
 
 
+def reason_of(given_message: Message) -> str | None:
+    """Why a message is refused that is checked and not mapped, as the audit does; None for a valid event."""
+    try:
+        check_message(RAW, given_message)
+    except InvalidEvent as error:
+        return error.reason
+    return None
+
+
 def outcome(given_message: Message) -> RawReading | InvalidEvent:
     """Reads as the partition does; what comes can be stored or sent."""
     try:
@@ -59,6 +69,7 @@ def outcome(given_message: Message) -> RawReading | InvalidEvent:
         assert len(event.targets) <= 10_000
         assert RAW.decode(RAW.encode(event)) == event
         failure, result = read.failure, read
+    assert reason_of(given_message) == (result.reason if isinstance(result, InvalidEvent) else None)
     if failure is not None:
         letter = dead_letter(RAW, given_message, failure, NOW)
         assert len(LETTERS.encode(letter)) <= MESSAGE_MAX_BYTES - 1024
