@@ -58,8 +58,9 @@ lint: $(STAMP) ## formatter, linter, strict type check
 vendor: $(STAMP) ## bring the pages' libraries anew from npm, at the versions of infra/pages/package-lock.json
 	@$(VENV_PYTHON) -m infra.pages.vendor
 
-browser: $(STAMP) ## what tests of the pages need: Debian's chromium by apt, and axe-core by npm
-	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y --no-install-recommends chromium)
+browser: $(STAMP) ## what tests of the pages need: Debian's headless chromium by apt, and axe-core by npm
+	@command -v chromium-headless-shell >/dev/null || \
+		(apt-get update -qq && apt-get install -y --no-install-recommends chromium-headless-shell)
 	@$(VENV_PYTHON) -m infra.pages.vendor --axe .venv/browser/axe.min.js
 
 pictures: $(STAMP) ## draw docs/pictures/*.png, and each page in each look into .pictures; needs `make browser`

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 1.0
+# A pause is so many times as long as the condition took. What is waited for needs the processor, too: a condition that
+# asks an engine again at once keeps a core busy, of the two that a whole run has.
+PAUSE_FACTOR = 3
 # Deadlines are for a machine at rest; a busy one gets this many times as long before a wait counts as failed.
 PATIENCE = float(os.environ.get("TIDEMARK_TEST_PATIENCE", "3"))
 
@@ -61,8 +64,8 @@ async def wait_until_async(
 
 
 def _pause(asked_at: float) -> float:
-    """As long as the condition itself took, within bounds: what is waited for needs the processor, too."""
-    return min(max(POLL_SECONDS, time.monotonic() - asked_at), LONGEST_PAUSE_SECONDS)
+    """In proportion to how long the condition itself took, within bounds."""
+    return min(max(POLL_SECONDS, PAUSE_FACTOR * (time.monotonic() - asked_at)), LONGEST_PAUSE_SECONDS)
 
 
 def _failure(timeout: float, message: str | Callable[[], str]) -> str:

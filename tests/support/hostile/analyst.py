@@ -25,8 +25,9 @@ zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else
 STATEMENTS_PER_SECOND = 12
 ENDLESS_MOST = 20
 # Endless answers take the slots that statements need to run at all, so they come in waves, each after time without.
+# They compute for as long as they are held, so a weaker attack holds them for less time.
 WAVE_EVERY_SECONDS = 120.0
-WAVE_AFTER_SECONDS = 75.0
+WAVE_SECONDS = 45.0
 HEAVY_EVERY_SECONDS = 6.0
 BOMB_BYTES = 1024 * 1024 * 1024
 FORM_BYTES = 150 * 1024 * 1024
@@ -128,6 +129,7 @@ class Analyst:
         held: list[socket.socket] = []
         chance = random.Random(self._scenario.seed + 4)
         began = time.monotonic()
+        quiet_seconds = WAVE_EVERY_SECONDS - WAVE_SECONDS * min(1.0, self._scenario.strength)
         statements = (
             "SELECT number, repeat('x', 1000) FROM system.numbers",
             "SELECT * FROM numbers(1000000000000) ORDER BY number DESC",
@@ -137,7 +139,7 @@ class Analyst:
             "SELECT randomString(100000) FROM system.numbers FORMAT Native",
         )
         while (now := time.monotonic()) < end:
-            if (now - began) % WAVE_EVERY_SECONDS < WAVE_AFTER_SECONDS:
+            if (now - began) % WAVE_EVERY_SECONDS < quiet_seconds:
                 for connection in held:
                     connection.close()
                 held.clear()
