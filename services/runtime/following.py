@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
-from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record
+from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record, last_of_each
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.ends import Ends
 from services.runtime.keeping import CommittedPositions
@@ -404,9 +404,8 @@ class Follower:
         self._heard_at = self._now()
         await self._committed.keep(reader)
         self.read_count += len(records)
-        # Records' first two fields are their place: to make a `Place` of each costs as much as to read it.
-        newest = {Place(*at): timestamp for at, timestamp in {one[:2]: one.timestamp for one in records}.items()}
-        self._times |= newest
+        newest = last_of_each(records)
+        self._times |= {place: record.timestamp for place, record in newest.items()}
         self._note_written({place: reader.written_to(place) or 0 for place in self.places})
         # Ends of transactions and compacted records yield no record; only the reader's own position moves past them.
         # After the first read, partitions without a record are asked for it only when no message comes at all.
@@ -414,8 +413,7 @@ class Follower:
         if self._left or not records:
             looked_at |= {place for place in self.places if self._read_to[place] < self._written[place]}
         positions = {place: await reader.position(place) for place in looked_at}
-        moved = {place: at for place, at in positions.items() if at > self._read_to[place]}
-        self._read_to |= moved
+        self._read_to |= (moved := {place: at for place, at in positions.items() if at > self._read_to[place]})
         return Batch(deque(records), moved)
 
     def _note_written(self, ends: Mapping[Place, int]) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Record
+from services.runtime.brokers import Brokers, BrokersUnavailable, Place, Record, last_of_each
 
 _PACKED: Final = struct.Struct(">QQI")
 _SECONDS: Final = 10.0
@@ -44,9 +44,7 @@ def mark_of(record: Record) -> Mark:
 
 def last_marks(records: Iterable[Record]) -> dict[Place, Mark]:
     """The mark of each partition's last message; records come in the order of each partition."""
-    # Their first two fields are their place.
-    last = {record[:2]: record for record in records}
-    return {Place(*at): mark_of(record) for at, record in last.items()}
+    return {place: mark_of(record) for place, record in last_of_each(records).items()}
 
 
 async def foreign(brokers: Brokers, marks: Mapping[Place, Mark]) -> list[Place]:

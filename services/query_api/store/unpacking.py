@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, Final
 
 from schemas.writers import SchemasAway
-from services.query_api.store.marks import Mark, mark_of
+from services.query_api.store.marks import Mark, last_marks
 from services.query_api.store.messages import Refused, decoders, messages
-from services.runtime.brokers import Record
+from services.runtime.brokers import Place, Record
 from services.runtime.fetching import unpacked
 
 Batches = tuple[str, int, list[bytes]]
@@ -95,13 +95,13 @@ def _answer(asked: IO[bytes], answers: IO[bytes]) -> None:
     while True:
         _, jobs = read(asked)
         refused: list[Refused] = []
-        marks: dict[tuple[str, int], Mark] = {}
+        marks: dict[Place, Mark] = {}
         records = _records(jobs)
         try:
             some = _some(records)
             while True:
                 found = messages(some, known, partitions, refused.append)
-                marks |= _last_marks(some)
+                marks |= last_marks(some)
                 more = _some(records)
                 write(answers, PART, [tuple(one) for one in found], [tuple(one) for one in refused],
                       [(*place, *mark) for place, mark in marks.items()], len(some), not more)  # fmt: skip
@@ -130,11 +130,6 @@ def _some(records: Iterator[Record]) -> list[Record]:
         if size >= PART_BYTES or len(some) >= PART_MESSAGES:
             break
     return some
-
-
-def _last_marks(records: Sequence[Record]) -> dict[tuple[str, int], Mark]:
-    last = {(record.topic, record.partition): record for record in records}
-    return {place: mark_of(record) for place, record in last.items()}
 
 
 if __name__ == "__main__":
