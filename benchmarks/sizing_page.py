@@ -150,7 +150,7 @@ def _arithmetic(one: Sizing) -> Iterator[str]:
     yield from _prose(
         f"**Reads.** One worker of the query API answers {found.hot_reads_a_second:,.0f} requests a second that it",
         "holds,",
-        f"and {found.cold_reads_a_second:,.0f} that it asks ClickHouse for (`reads`). Readers are not posts, so no",
+        f"and {found.cold_reads_a_second:,.0f} that it reads from its store (`reads`). Readers are not posts, so no",
         "row of",
         "the table counts them.",
         bullet=True,
