@@ -212,7 +212,7 @@ class AnswerCache(Generic[Value]):
                 if len(self._dropped_at) <= _MOST_RECENT:
                     return
                 # Too many changes to remember: answers whose making began before this one are not kept.
-                self._forgotten_until = at
+                self._forgotten_until = max(self._forgotten_until, at)
             del self._dropped_at[tag]
 
     def _remove(self, key: Hashable) -> None:
