@@ -7,8 +7,8 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -168,12 +168,10 @@ class _VisibilityStage(Stage):
             )
         self.flush()
 
-    @contextmanager
-    def query_api(self) -> Iterator[tuple[str, int]]:
+    def query_api(self) -> AbstractContextManager[tuple[str, int]]:
         """The query API from its readiness on; gives its origin and pid."""
         own = {"TIDEMARK_STORE_DIR": str(self._engines.folder / "visibility-store")}
-        with self.serving("query-api-visibility", ["services.query_api"], own) as (origin, pid):
-            yield origin, pid
+        return self.serving("query-api-visibility", ["services.query_api"], own)
 
     def probe(self, origin: str, seconds: float) -> tuple[list[_Probe], float]:
         """Probe for a while; returns every probe and the snapshots a second that flowed beside them."""

@@ -137,16 +137,13 @@ def read_message(codec: Codec[PlatformRaw], message: Message) -> RawReading:
     Raises:
         InvalidEvent: the message is no valid event. A valid event that can't be mapped is returned with `failure` set.
     """
+    event = check_message(codec, message)
     try:
-        event = clean_event(_decoded(codec, message))
-        reading, failure = map_or_failure(event)
-        return RawReading(message, event, event.event_id.encode(), reading, failure)
-    except InvalidEvent:
-        raise
-    except SchemasAway as error:
-        raise _schema_unavailable(error) from None
+        event = clean_event(event)
     except Exception as error:  # a bug: this message is set aside with the place of the bug, and the others go on
         raise InvalidEvent("not_read", describe_bug(error)) from error
+    reading, failure = map_or_failure(event)
+    return RawReading(message, event, event.event_id.encode(), reading, failure)
 
 
 def check_message(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
@@ -163,14 +160,10 @@ def check_message(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
     except InvalidEvent:
         raise
     except SchemasAway as error:
-        raise _schema_unavailable(error) from None
-    except Exception as error:  # a bug, as in read_message
+        # Known schemas are kept in memory: only an event of a new schema comes here.
+        raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
+    except Exception as error:  # a bug in what decodes or checks
         raise InvalidEvent("not_read", describe_bug(error)) from error
-
-
-def _schema_unavailable(error: SchemasAway) -> InvalidEvent:
-    # Known schemas are kept in memory: only an event of a new schema comes here.
-    return InvalidEvent("schema_unavailable", blank_secrets(str(error)))
 
 
 def _decoded(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:

@@ -45,18 +45,18 @@ def run(options: Options) -> int:
         exit_with(str(error), UNUSABLE)
     verdict = counted(summary.differences, "difference") if summary.differences else "no differences"
     share = f", a sample of {options.sample.fraction:.2%}" if options.sample.fraction < 1 else ""
-    print(  # noqa: T201 - a command line prints
-        f"audit: {verdict}; {counted(summary.rows, 'row')} in {counted(summary.parts, 'part')} and "
-        f"{counted(summary.rollups, 'rollup')} in {summary.seconds:.1f} s{share}",
-        file=sys.stderr,
-    )
     # At night the operator wants to know which step it was that took so long.
     longest = sorted(summary.seconds_by_step.items(), key=lambda step: -step[1])
-    times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in longest)
-    print(f"audit: by step: {times}", file=sys.stderr)  # noqa: T201 - likewise
-    for name, count in summary.by_check.items():
-        line = f"audit: {name}: {counted(count, 'difference')}; to mend: {MENDS[name]}"
-        print(line, file=sys.stderr)  # noqa: T201 - likewise
+    told = [
+        f"audit: {verdict}; {counted(summary.rows, 'row')} in {counted(summary.parts, 'part')} and "
+        f"{counted(summary.rollups, 'rollup')} in {summary.seconds:.1f} s{share}",
+        "audit: by step: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in longest),
+        *(
+            f"audit: {name}: {counted(count, 'difference')}; to mend: {MENDS[name]}"
+            for name, count in summary.by_check.items()
+        ),
+    ]
+    print("\n".join(told), file=sys.stderr)  # noqa: T201 - a command line prints
     return DIFFERENT if summary.differences else CLEAN
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.query_api.cache import LONGEST_MAKING_SECONDS, LONGEST_SECONDS, SETTLE_SECONDS, AnswerCache
 
 
@@ -113,6 +115,20 @@ def test_after_missed_changes_nothing_is_held_and_nothing_under_way_is_kept() ->
     world.cache.clear()
     world.put("b", b"t", began_at=began_at)
     assert len(world.cache) == 0
+
+
+def test_a_flood_of_changes_does_not_bring_back_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.query_api.cache._MOST_RECENT", 3)
+    world = World()
+    for number in range(3):
+        world.cache.drop(b"p/%d" % number)
+    world.at += 5
+    began_at = world.at - 0.1
+    world.cache.distrust()
+    world.at += 0.2
+    world.cache.drop(b"p/3")  # one too many to remember: the oldest is forgotten
+    world.put("a", b"p/9", began_at=began_at)
+    assert not world.shows("a")
 
 
 def test_memory_is_bounded_and_the_least_used_go_first() -> None:
