@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,7 +22,7 @@ from schemas.events import PlatformRaw
 from schemas.measuring import Measure
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_ids, read_raw
 from schemas.topic_names import RAW
-from schemas.writers import SchemasAway, UnknownSchema, Writers
+from schemas.writers import UnknownSchema, Writers
 
 AVRO_DIR = Path(__file__).parent / "avro"
 _HEADER = struct.Struct(">bI")
@@ -31,6 +31,7 @@ HEADER_BYTES = _HEADER.size
 # The most items in all lists of one value together; a post has some targets, an answer 10,000 at most.
 _ITEMS_MAX = 50_000
 Event = TypeVar("Event")
+Made = TypeVar("Made")
 FetchSchema = Callable[[int], str]
 ListIds = Callable[[], Collection[int]]
 
@@ -66,10 +67,11 @@ def _parsed(text: str) -> Schema:
     return fastavro.parse_schema(json.loads(text))
 
 
-def _usable(text: str) -> Schema:
+def _usable(text: str, make: Callable[[str], Made]) -> Made:
+    """What is made of a schema's text."""
     try:
-        return _parsed(text)
-    except Exception as error:  # fastavro raises many kinds; all of them mean that the schema can't be used
+        return make(text)
+    except Exception as error:  # many kinds, fastavro's among them; all of them mean that the schema can't be used
         raise UnknownSchema(f"it can't be used: {error}") from None
 
 
@@ -134,12 +136,22 @@ class RecordCodec:
             raise MalformedEvent(f"schema {schema_id} of {self.topic} is not a record")
         return record
 
+    def load(self, schema_ids: Iterable[int]) -> None:
+        """Look the topic's own schemas up, so that values of these ids are decoded also while the registry is away.
+
+        Raises:
+            SchemasAway: the registry does not answer; other errors of `fetch_schema` are raised as they are.
+        """
+        self._writers.load(schema_ids)
+
     def _resolve(self, schema_id: int) -> tuple[Schema, Measure | None]:
         """A writer's schema, and a measure of its values where the schema is none of this project's files."""
         if self._fetch_schema is None:
             raise ValueError(f"the codec of {self.topic} was made without fetch_schema, so it can't decode")
         text = self._fetch_schema(schema_id)
-        return _usable(text), None if text == schema_text(self.topic) else Measure(json.loads(text), _ITEMS_MAX)
+        if text == schema_text(self.topic):
+            return _parsed(text), None
+        return _usable(text, lambda text: (_parsed(text), Measure(json.loads(text), _ITEMS_MAX)))
 
 
 class Codec(Generic[Event]):
@@ -163,6 +175,10 @@ class Codec(Generic[Event]):
     def encode(self, event: Event) -> bytes:
         """One event as the bytes of a message value."""
         return self._records.encode(self._to_record(event))
+
+    def load(self, schema_ids: Iterable[int]) -> None:
+        """Look schemas up; see `RecordCodec.load`."""
+        self._records.load(schema_ids)
 
     def decode(self, data: bytes) -> Event:
         """The bytes of a message value as an event."""
@@ -199,6 +215,12 @@ class RawCodec(Codec[PlatformRaw]):
         except NotReadable as error:
             raise MalformedEvent(f"a value of {self.topic} can't be read by schema {schema_id}: {error}") from None
 
+    def load(self, schema_ids: Iterable[int]) -> None:
+        """Look schemas up; see `RecordCodec.load`."""
+        schema_ids = frozenset(schema_ids)
+        super().load(schema_ids)
+        self._layouts.load(schema_ids)
+
     def ids(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Event id and workspace id of a value as bytes, without decoding the rest.
 
@@ -209,7 +231,7 @@ class RawCodec(Codec[PlatformRaw]):
             return None
         try:
             (layout,) = self._layouts.get(_HEADER.unpack_from(data)[1])
-        except (UnknownSchema, SchemasAway):
+        except Exception:  # the registry is away, or holds what can't be used; `decode` tells which
             return None
         return None if layout is None else read_ids(data, _HEADER.size)
 
@@ -217,11 +239,11 @@ class RawCodec(Codec[PlatformRaw]):
         if self._fetch is None:
             raise KeyError(schema_id)
         text = self._fetch(schema_id)
-        _usable(text)
+        _usable(text, _parsed)
         try:
             return (layout_of(text),)
-        except (KeyError, TypeError, AttributeError):
-            return (None,)  # Avro, written in a way that only the general reader knows
+        except Exception:  # Avro, written in a way that only the general reader knows
+            return (None,)
 
 
 def codec(

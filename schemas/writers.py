@@ -11,10 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Schema = TypeVar("Schema")
+# The greatest id that a registry gives: ids are Java's int. A greater one is invented, and some registries answer a
+# question for it by an error, as if they could not answer at all.
+ID_MAX = 2**31 - 1
 # A schema takes some KB, and a topic has a few versions.
 KNOWN_MAX = 256
 UNKNOWN_MAX = 10_000
@@ -79,6 +83,8 @@ class Writers(Generic[Schema]):
         found = self._known.get(schema_id)
         if found is not None:
             return found
+        if schema_id > ID_MAX:
+            raise UnknownSchema("no registry gives an id that large")
         try:
             self._admit(schema_id)
         except UnknownSchema:
@@ -104,6 +110,17 @@ class Writers(Generic[Schema]):
             while len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
         return found
+
+    def load(self, schema_ids: Iterable[int]) -> None:
+        """Look the topic's own schemas up before they are needed; ids without a usable schema are passed over.
+
+        Raises:
+            SchemasAway: as `get`.
+        """
+        self._listed = frozenset(schema_ids)
+        for schema_id in self._listed:
+            with suppress(UnknownSchema):
+                self.get(schema_id)
 
     def _admit(self, schema_id: int) -> None:
         with self._lock:

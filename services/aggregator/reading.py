@@ -30,6 +30,8 @@ from services.runtime.redaction import MASK, blank_request, blank_secret_bytes, 
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from services.runtime.tracing import NO_SPAN, Span
 
+SCHEMA_UNAVAILABLE = "schema_unavailable"
+"""The reason of an event whose schema could not be asked for: it may be read later."""
 # A poller's clock may be ahead of the broker's by this much; with a larger tolerance one bad clock would win every
 # comparison.
 FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
@@ -161,7 +163,7 @@ def check_message(codec: Codec[PlatformRaw], message: Message) -> PlatformRaw:
         raise
     except SchemasAway as error:
         # Known schemas are kept in memory: only an event of a new schema comes here.
-        raise InvalidEvent("schema_unavailable", blank_secrets(str(error))) from None
+        raise InvalidEvent(SCHEMA_UNAVAILABLE, blank_secrets(str(error))) from None
     except Exception as error:  # a bug in what decodes or checks
         raise InvalidEvent("not_read", describe_bug(error)) from error
 

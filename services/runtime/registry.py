@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -21,8 +21,10 @@ from schemas.writers import SchemasAway
 from services.runtime.logging import get_logger
 from services.runtime.settings import KafkaSettings, RegistrySettings
 
-# Confluent's code for "schema not found"; any other code means that the registry can't answer now.
+# Confluent's code for "schema not found".
 _SCHEMA_NOT_FOUND = 40403
+# How registries refuse an id that they would never give. Any other status means that the registry can't answer now.
+_NO_ID = frozenset({400, 404, 422})
 _RETRY_SECONDS = 1.0
 
 _log = get_logger(__name__)
@@ -127,8 +129,11 @@ class Registry:
                     self._ids[subject, number] = int(version.schema_id or 0)
         return frozenset(self._ids[subject, number] for number in numbers if (subject, number) in self._ids)
 
-    def _found(self, call: Callable[[], Made]) -> Made | None:
+    def _found(self, call: Callable[[], Made], refusals: Collection[int] = (404,)) -> Made | None:
         """What the registry answers; None where it has no such thing.
+
+        Args:
+            refusals: the statuses of an answer that say so.
 
         Raises:
             RegistryUnavailable: the registry does not answer.
@@ -136,7 +141,7 @@ class Registry:
         try:
             return call()
         except SchemaRegistryError as error:
-            if error.http_status_code == 404 or error.error_code == _SCHEMA_NOT_FOUND:
+            if error.http_status_code in refusals or error.error_code == _SCHEMA_NOT_FOUND:
                 return None
             raise RegistryUnavailable(f"the schema registry can't answer: {error.error_message}") from None
         except Exception as error:  # the client lets its HTTP library's errors through
@@ -149,7 +154,7 @@ class Registry:
             KeyError: the registry has no schema with this id, or the schema is not Avro.
             RegistryUnavailable: the registry does not answer.
         """
-        found = self._found(partial(self._client.get_schema, schema_id))
+        found = self._found(partial(self._client.get_schema, schema_id), _NO_ID)
         if found is None:
             raise KeyError(f"the registry doesn't know schema {schema_id}")
         if found.schema_str is None:
@@ -159,14 +164,22 @@ class Registry:
         return found.schema_str
 
     def codec(self, topic: str) -> Codec[Any]:
-        """A codec of a topic with typed events, which can encode and decode."""
-        self.ids(topic)  # later lists ask for new versions alone
-        return codec(
+        """A codec of a topic with typed events, which can encode and decode.
+
+        It has every version of the topic's schema at hand, so that the registry is asked again only for ids that were
+        invented or registered later.
+
+        Raises:
+            RegistryUnavailable: the registry does not answer, or lacks the newest schema.
+        """
+        made = codec(
             topic,
             schema_id=self.schema_id(topic),
             fetch_schema=self.fetch_schema,
             list_ids=partial(self.ids, topic),
         )
+        made.load(self.ids(topic))
+        return made
 
     def raw_codec(self) -> RawCodec:
         """The codec of `platform.raw`, which can encode and decode."""
@@ -175,14 +188,15 @@ class Registry:
         return made
 
     def record_codec(self, topic: str) -> RecordCodec:
-        """A codec of a topic that is written as plain records."""
-        self.ids(topic)
-        return RecordCodec(
+        """A codec of a topic that is written as plain records; see `codec`."""
+        made = RecordCodec(
             topic,
             schema_id=self.schema_id(topic),
             fetch_schema=self.fetch_schema,
             list_ids=partial(self.ids, topic),
         )
+        made.load(self.ids(topic))
+        return made
 
     def encoder(self, topic: str) -> Encode:
         """A fast encoder of a topic's values from positional fields, for topics written in bulk."""

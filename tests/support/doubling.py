@@ -6,9 +6,9 @@ import gc
 import time
 from collections.abc import Callable
 
-# How many times as long as the shorter text the longer one is, and how many times as long it may take. Neighbours on the
-# machine can slow the longer one for all its tries, so a reader that fails the first is judged again by a ratio that no
-# neighbour makes: a quadratic reader takes 4 and 64 times as long.
+# How many times as long as the shorter text the longer one is, and how many times as long it may take. Neighbours on
+# the machine can slow the longer one for all its tries, so a reader that fails the first is judged again by a ratio
+# that no neighbour makes: a quadratic reader takes 4 and 64 times as long.
 _RATIOS = ((2, 2.5), (8, 20.0))
 # Below this a measurement is noise.
 _NOISE_SECONDS = 0.002

@@ -21,9 +21,17 @@ from services.aggregator import erased
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference, Key
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import ID_MAX_CHARS, Message, RawReading, check_message, read_message
+from services.aggregator.reading import (
+    ID_MAX_CHARS,
+    SCHEMA_UNAVAILABLE,
+    Message,
+    RawReading,
+    check_message,
+    read_message,
+)
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.kafka import partition_of
+from services.runtime.registry import RegistryUnavailable
 
 CHECK = "raw_events"
 _TABLE = "raw_events_store"
@@ -82,6 +90,7 @@ class RawAudit:
         Raises:
             AuditFailed: ClickHouse can't be used.
             TopicUnreadable: Kafka can't be read.
+            RegistryUnavailable: a message may be an event of a schema that can't be asked for now.
         """
         for read in self.missing(partition):
             event = read.event
@@ -89,7 +98,7 @@ class RawAudit:
             yield Difference(CHECK, event.workspace_id, event.event_id, event.event_id, row)
 
     def missing(self, partition: int) -> Iterator[RawReading]:
-        """Yield, each once, the valid events that are confirmed as stored but have no row."""
+        """Yield, each once, the valid events that are confirmed as stored but have no row; errors as `differences`."""
         end = self._reader.committed(self._group, self._topic, partition)
         low, _ = self._reader.bounds(self._topic, partition)
         told: set[Key] = set()
@@ -145,7 +154,8 @@ class RawAudit:
                 continue
             try:
                 event = check_message(self._codec, message)
-            except InvalidEvent:
+            except InvalidEvent as error:
+                _require_readable(error)
                 continue
             if not self._compares(event.workspace_id, message, partition) or not self._store.keeps_raw_event(
                 event.captured_at
@@ -194,10 +204,21 @@ class RawAudit:
                 continue
             try:
                 read = read_message(self._codec, message)
-            except InvalidEvent:
+            except InvalidEvent as error:
+                _require_readable(error)
                 continue
             told.add(key)
             yield read
+
+
+def _require_readable(error: InvalidEvent) -> None:
+    """Pass over a message that is no event; what can't be told now must not be taken for none.
+
+    Raises:
+        RegistryUnavailable: the registry does not answer, so the message may be an event.
+    """
+    if error.reason == SCHEMA_UNAVAILABLE:
+        raise RegistryUnavailable(f"{error.detail}; it is needed to read {CHECK}: try again once it answers")
 
 
 class StoredIds:

@@ -10,6 +10,8 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from services.runtime.registry import Registry
+from services.runtime.settings import KafkaSettings, RegistrySettings
 from tests.support.engines import EmbeddedEngines, Engines
 from tests.support.waiting import wait_until
 
@@ -68,3 +70,13 @@ def test_ids_survive(embedded_engines: EmbeddedEngines, topic_prefix: str, end: 
     assert {s: fresh.lookup_schema(s, schema).schema_id for s, schema in subjects.items()} == ids
     assert {s: fresh.register_schema(s, schema) for s, schema in subjects.items()} == ids
     assert fresh.register_schema(f"{topic_prefix}late-value", avro("Late", a="string")) not in ids.values()
+
+
+def test_ids_that_anybody_may_write_into_a_message_are_unknown_and_not_an_outage(engines: Engines) -> None:
+    registry = Registry(
+        RegistrySettings(schema_registry_url=engines.schema_registry_url),
+        KafkaSettings(kafka_bootstrap=engines.kafka_bootstrap),
+    )
+    for schema_id in (0, 2**31 - 1, 2**31, 2**32 - 1):
+        with pytest.raises(KeyError):
+            registry.fetch_schema(schema_id)

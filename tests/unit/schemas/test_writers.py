@@ -250,3 +250,43 @@ def test_more_targets_than_an_answer_has_are_refused_before_they_are_made() -> N
     many = b"\x80\x80\x40"  # 524,288 targets of three empty texts
     with pytest.raises(MalformedEvent, match="more than 10000 targets"):
         events.decode(head + many + bytes(3 * 524_288) + b"\x00")
+
+
+def test_an_id_that_no_registry_gives_is_not_asked_for() -> None:
+    registry = Registry({1: "ours"})
+    held = Writers(registry.fetch, list_ids=registry.list)
+    for schema_id in (2**31, 2**32 - 1):
+        with pytest.raises(UnknownSchema):
+            held.get(schema_id)
+    assert registry.asked == []
+    assert held.get(1) == "ours"
+
+
+@pytest.mark.parametrize("topic", [RAW, "catalog.posts"])
+def test_own_versions_that_were_looked_up_are_read_while_the_registry_is_away(topic: str) -> None:
+    older = json.dumps({**json.loads(schema_text(topic)), "doc": "another text"})
+    known = {1: schema_text(topic), 50: older, **NOT_AVRO}
+    is_away = False
+
+    def fetch(schema_id: int) -> str:
+        if is_away:
+            raise SchemasAway("no answer")
+        return known[schema_id]
+
+    events = codec(topic, schema_id=1, fetch_schema=fetch, list_ids=lambda: known.keys())
+    events.load(known)
+    is_away = True
+    for schema_id in (1, 50, *NOT_AVRO, 77, 1, 50):
+        # A record without bytes: each of them was looked at by its schema, or its schema can't be asked for.
+        with pytest.raises(SchemasAway if schema_id == 77 else MalformedEvent):
+            events.decode(struct.pack(">bI", 0, schema_id))
+
+
+def test_a_schema_that_nothing_can_be_made_of_is_not_taken_for_a_registry_that_is_away() -> None:
+    nested = json.dumps({"type": "record", "name": "A", "fields": [{"name": "a", "type": {"type": "record"}}]})
+    events = codec(RAW, schema_id=1, fetch_schema={1: schema_text(RAW), 2: nested, 3: "[" * 100_000}.__getitem__)
+    for schema_id in (2, 3):
+        with pytest.raises(MalformedEvent):
+            events.decode(struct.pack(">bI", 0, schema_id))
+    with pytest.raises(MalformedEvent, match="can't be read by schema 1"):
+        events.decode(struct.pack(">bI", 0, 1))
