@@ -221,10 +221,10 @@ class AnswerCache(Generic[Value]):
             return
         self._bytes -= entry.size_bytes
         for tag in entry.tags:
-            keys = self._by_tag[tag]
+            keys = self._by_tag.get(tag, set())  # an answer may name a tag twice
             keys.discard(key)
             if not keys:
-                del self._by_tag[tag]
+                self._by_tag.pop(tag, None)
 
 
 def post_tag(workspace_id: str, post_id: str) -> bytes:

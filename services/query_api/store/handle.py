@@ -341,7 +341,8 @@ class Store:
             return
         # Whoever is told of it, and asks within this turn, has to see it.
         self.end_turn()
-        is_first, self._transaction = self._transaction == -1, last
+        # Unless everybody can be told, the next look tells a loss.
+        is_first, self._transaction = self._transaction == -1, -1
         try:
             touched, number, is_gap = _recent(environment, self._number)
         except (Damaged, StoreError) as error:
@@ -354,6 +355,7 @@ class Store:
         elif touched:
             self.on_change(touched)
             self._wake({entry.parts[0] for entry in touched})
+        self._transaction = last
 
     def _wake(self, workspaces: set[str] | None) -> None:
         """Wake whoever waits for one of these workspaces; None for any."""

@@ -24,6 +24,16 @@ class World:
         return self.cache.get(key) is not None
 
 
+def test_an_answer_that_names_a_thing_twice_is_dropped_and_forgotten_as_any_other() -> None:
+    world = World()
+    world.put("a", b"p/1", b"c/1", b"p/1")
+    world.put("a", b"p/1", b"p/1")
+    world.cache.drop(b"p/1")
+    assert not world.shows("a")
+    world.cache.drop(b"p/1", is_gone=True)
+    assert (len(world.cache), world.cache.size_bytes) == (0, 0)
+
+
 def test_an_answer_is_kept_until_something_that_it_is_made_of_changes() -> None:
     world = World()
     world.put("a", b"p/1", b"c/1")

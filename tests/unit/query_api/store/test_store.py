@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from schemas.events import CatalogChannel
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 from services.query_api.store import files, layout, records
-from services.query_api.store.handle import Store, StoreUnavailable
+from services.query_api.store.handle import Store, StoreUnavailable, Touched
 from services.query_api.store.reading import Incomplete, View
 from services.query_api.store.status import Phase
 from services.query_api.store.writing import Writer
@@ -544,6 +544,32 @@ async def test_whoever_looks_has_the_rest_of_the_turn_see_what_was_written(tmp_p
         assert store.of_turn() is before
         store.look()
         assert store.of_turn() is not before
+
+
+async def test_changes_that_could_not_be_told_are_told_as_a_loss(tmp_path: Path) -> None:
+    brokers = told.topics()
+    fill(brokers)
+    async with store_of(tmp_path, brokers) as (store, _):
+        environment = store.environment
+        assert environment is not None
+        store.look()
+        recent = environment.databases[layout.RECENT]
+        with environment.writing() as txn, txn.cursor(db=recent) as cursor:
+            assert cursor.last()
+            number = layout.number_of(cursor.key()) + 1
+            txn.put(layout.number(number), orjson.dumps([(START, "w1/p2", False)]), db=recent)
+        happened: list[str] = []
+
+        def fail(_: Sequence[Touched]) -> None:
+            happened.append("change")
+            raise ZeroDivisionError
+
+        store.on_change, store.on_loss = fail, lambda: happened.append("loss")
+        with pytest.raises(ZeroDivisionError):
+            store.look()
+        store.look()
+        store.look()
+        assert happened == ["change", "loss"]
 
 
 async def test_the_snapshot_of_a_turn_ends_before_another_begins(tmp_path: Path) -> None:
