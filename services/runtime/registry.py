@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -184,9 +184,13 @@ class Registry:
             list_ids=partial(self.ids, topic),
         )
 
-    def encoder(self, topic: str) -> Encode:
-        """A fast encoder of a topic's values from positional fields, for topics written in bulk."""
-        return wire_encoder(schema_text(topic), self.schema_id(topic))
+    def encoder(self, topic: str, run: Sequence[str] = ()) -> Encode:
+        """A fast encoder of a topic's values from positional fields, for topics written in bulk.
+
+        Args:
+            run: see `schemas.encoder.compile_encoder`.
+        """
+        return wire_encoder(schema_text(topic), self.schema_id(topic), run)
 
 
 async def once_registered(make: Callable[[], Made]) -> Made:
