@@ -24,8 +24,16 @@ from schemas.measuring import Measure
 from schemas.raw_decoder import TARGETS_MAX
 from schemas.registers import merge
 from services.aggregator.reading import map_event
-from services.aggregator.rows import PostPart, Version, post_rollup_message, post_snapshot_message, post_totals
+from services.aggregator.rows import (
+    PostPart,
+    Version,
+    figures_of,
+    post_rollup_message,
+    post_snapshot_message,
+    post_totals,
+)
 from services.aggregator.state import ChannelState, PostState, TargetState
+from tests.support.flat_fields import flat
 
 RAW, SNAPSHOTS, ROLLUPS = "platform.raw", "metrics.post-snapshots", "rollups.posts"
 DEFAULT_SNAPSHOTS = 20_000
@@ -86,7 +94,10 @@ def run(is_full: bool) -> Result:
 
 
 def _messages(workload: Workload) -> dict[str, list[tuple[Any, ...]]]:
-    """Fields of messages as the fold makes them: a snapshot of every target, and its post's rollup."""
+    """Fields of the messages that the fold makes: a snapshot of every target, and its post's rollup.
+
+    Every figure stands by itself, so that each round encodes it; the aggregator encodes the figures of both once.
+    """
     snapshots, rollups = [], []
     channel = ChannelState("c", is_held=True, platform="x")
     for event in workload.raw(_START):
@@ -101,11 +112,13 @@ def _messages(workload: Workload) -> dict[str, list[tuple[Any, ...]]]:
                 event.captured_at,
                 event.event_id.encode(),
             )
-            snapshots.append(post_snapshot_message(event, target, reading))
-            parts = [PostPart(target, channel)]
+            shared = figures_of(reading.values)
+            snapshots.append(flat(post_snapshot_message(event, target, reading, shared)))
+            parts = [PostPart(target, channel, shared)]
             post = PostState(asked.post_id, is_held=True, target_ids=(asked.target_id,))
             totals = post_totals(parts)
-            rollups.append(post_rollup_message(_VERSION, event.workspace_id, post, parts, totals))
+            rollup = post_rollup_message(_VERSION, event.workspace_id, post, parts, totals)
+            rollups.append(flat(rollup))
     return {SNAPSHOTS: snapshots, ROLLUPS: rollups}
 
 

@@ -7,6 +7,9 @@ property test holds the bytes equal to the general writer's.
 
 Supported: string, bytes, boolean, int, long (timestamps as whole milliseconds), double, enum, `["null", T]` of these,
 decimals on bytes (given as the unscaled integer), records, and arrays of records.
+
+Several records may have the same fields in a row, such as a post's figures. Such a run of fields can be given as one
+`Shared` value, which is encoded once however many records hold it (decision 0045).
 """
 
 from __future__ import annotations
@@ -27,28 +30,43 @@ class UnsupportedSchemaError(ValueError):
     """The schema has a type that this compiler does not support."""
 
 
+# Fourteen bits at a time, in two bytes: those before the last ones of an integer, and the last ones.
+_MIDDLE = [bytes((bits & 0x7F | 0x80, bits >> 7 | 0x80)) for bits in range(0x4000)]
+_LAST = [bytes((bits,)) if bits < 0x80 else bytes((bits & 0x7F | 0x80, bits >> 7)) for bits in range(0x4000)]
+
+
 def _long(value: int) -> bytes:
     """An integer as Avro writes it: zigzag, then seven bits a byte."""
     number = (value << 1) ^ (value >> 63)
-    if number < 0x80:
-        return bytes((number,))
     if number < 0x4000:
-        return bytes((number & 0x7F | 0x80, number >> 7))
-    if number < 0x20_0000:
-        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+        return _LAST[number]
     if number < 0x1000_0000:
-        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14 & 0x7F | 0x80, number >> 21))
+        return _MIDDLE[number & 0x3FFF] + _LAST[number >> 14]
     out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    while number >= 0x4000:
+        out += _MIDDLE[number & 0x3FFF]
+        number >>= 14
+    return bytes(out + _LAST[number])
 
 
 _LONGS = {value: _long(value) for value in range(-1, _SMALL)}
 _NULLABLE_LONGS: dict[int | None, bytes] = {value: b"\x02" + encoded for value, encoded in _LONGS.items()}
 _NULLABLE_LONGS[None] = b"\x00"
+
+
+class Shared:
+    """The values of a run of fields, encoded by the first record that is written with them.
+
+    Attributes:
+        values: in the order of the fields.
+        encoded: the bytes; empty until the first record is written.
+    """
+
+    __slots__ = ("encoded", "values")
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.encoded = b""
 
 
 class _Repeated(dict[int, bytes]):
@@ -86,7 +104,8 @@ def _decimal(unscaled: int) -> bytes:
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, run: Sequence[str]) -> None:
+        self.run = tuple(run)
         self.names: dict[str, Any] = {
             "NULLABLE_LONGS": _NULLABLE_LONGS.get,
             "long_": _long,
@@ -122,9 +141,9 @@ class _Compiler:
             symbols = {symbol: _long(index) for index, symbol in enumerate(schema["symbols"])}
             return f"{self.name(symbols)}[{value}]"
         if kind == "record":
-            return f"{self.name(compile_encoder(schema))}({value})"
+            return f"{self.name(compile_encoder(schema, self.run))}({value})"
         if kind == "array":
-            return f"{self.name(_array(compile_encoder(schema['items'])))}({value})"
+            return f"{self.name(_array(compile_encoder(schema['items'], self.run)))}({value})"
         if isinstance(kind, dict):
             return self.expression(kind, value)
         raise UnsupportedSchemaError(f"no encoder for {schema!r}")
@@ -142,6 +161,31 @@ class _Compiler:
             strings = self.name(_Strings(b"\x02"))
             return f"(b'\\x00' if {value} is None else {strings}[{value}])"
         return f"(b'\\x00' if {value} is None else b'\\x02' + {self.expression(branch, value)})"
+
+    def parts(self, fields: Sequence[dict[str, Any]]) -> list[str]:
+        """Python source for each value of a record, named v0, v1 and so on; a run of fields has one value."""
+        names = tuple(field["name"] for field in fields)
+        size = len(self.run)
+        parts: list[str] = []
+        at = 0
+        while at < len(fields):
+            value = f"v{len(parts)}"
+            if size and names[at : at + size] == self.run:
+                encode = _sharing(compile_encoder({"fields": fields[at : at + size]}))
+                parts.append(f"({value}.encoded or {self.name(encode)}({value}))")
+                at += size
+            else:
+                parts.append(self.expression(fields[at]["type"], value))
+                at += 1
+        return parts
+
+
+def _sharing(encode: Encode) -> Callable[[Shared], bytes]:
+    def encode_first(shared: Shared) -> bytes:
+        made = shared.encoded = encode(shared.values)
+        return made
+
+    return encode_first
 
 
 def _array(item: Encode) -> Callable[[Sequence[Any]], bytes]:
@@ -167,36 +211,37 @@ def _array(item: Encode) -> Callable[[Sequence[Any]], bytes]:
     return encode
 
 
-def compile_encoder(schema: dict[str, Any]) -> Encode:
+def compile_encoder(schema: dict[str, Any], run: Sequence[str] = (), header: bytes = b"") -> Encode:
     """An encoder of a record schema.
 
+    Args:
+        run: names of fields; every record that has these fields in a row takes them as one `Shared` value. The fields
+            must have the same types in all records that share a value.
+        header: bytes that are written before each record.
+
     Returns:
-        A function from field values, in the schema's order, to the record's bytes without any header. An array is a
+        A function from field values, in the schema's order, to the header and the record's bytes. An array is a
         sequence of such sequences, a decimal its unscaled integer, a timestamp whole milliseconds.
 
     Raises:
         UnsupportedSchemaError: the schema has a type that is not supported.
     """
-    compiler = _Compiler()
-    fields = [f"v{index}" for index in range(len(schema["fields"]))]
-    parts = [compiler.expression(field["type"], name) for field, name in zip(schema["fields"], fields, strict=True)]
-    source = f"def encode(values):\n    {', '.join(fields)}, = values\n    return join(({', '.join(parts)},))\n"
+    compiler = _Compiler(run)
+    parts = compiler.parts(schema["fields"])
+    names = ", ".join(f"v{index}" for index in range(len(parts)))
+    written = [f"{header!r}", *parts] if header else parts
+    source = f"def encode(values):\n    {names}, = values\n    return join(({', '.join(written)},))\n"
     exec(compile(source, "<encoder>", "exec"), compiler.names)  # noqa: S102 - source made of schema files of this repo
     encode: Encode = compiler.names["encode"]
     return encode
 
 
-def wire_encoder(schema_text: str, schema_id: int) -> Encode:
+def wire_encoder(schema_text: str, schema_id: int, run: Sequence[str] = ()) -> Encode:
     """As `compile_encoder`, with the Confluent header before each record.
 
     Args:
         schema_text: the schema as JSON.
         schema_id: the registry's id of the schema.
+        run: see `compile_encoder`.
     """
-    header = struct.pack(">bI", 0, schema_id)
-    encode = compile_encoder(json.loads(schema_text))
-
-    def encode_message(values: Sequence[Any]) -> bytes:
-        return header + encode(values)
-
-    return encode_message
+    return compile_encoder(json.loads(schema_text), run, struct.pack(">bI", 0, schema_id))

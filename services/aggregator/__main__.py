@@ -15,6 +15,7 @@ from services.aggregator.clickhouse import ClickHouse
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import RECORD_TOPICS, Codecs
+from services.aggregator.rows import FIGURES
 from services.aggregator.settings import AggregatorSettings
 from services.runtime.clock import SystemClock
 from services.runtime.logging import configure_logging, get_logger
@@ -46,7 +47,7 @@ def load_codecs(settings: AggregatorSettings) -> Codecs:
         catalog={name: registry.codec(name) for name in (CHANNELS, POSTS)},
         dead_letters=registry.codec(DEAD_LETTERS),
         claims=registry.record_codec(CLAIMS),
-        encoders={name: registry.encoder(name) for name in RECORD_TOPICS},
+        encoders={name: registry.encoder(name, FIGURES) for name in RECORD_TOPICS},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from schemas.encoder import Shared
 from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from schemas.windows import RANGES, all_window_totals
 from services.aggregator import rows
@@ -23,14 +24,15 @@ class Changes:
     The order makes a repeated batch give the same rows in the same order.
 
     Attributes:
-        targets: targets whose rows are written; their posts and channels are emitted too.
+        targets: targets whose rows are written; their posts and channels are emitted too. Each has the figures of its
+            register where an answer's snapshot has these figures too, so that they are encoded once.
         posts: posts whose totals are emitted.
         channels: channels whose window totals are emitted.
         periods: channels' periods whose rows are written.
         deleted_channels: channels that the batch removed from the catalog.
     """
 
-    targets: dict[Key, None] = field(default_factory=dict)
+    targets: dict[Key, Shared | None] = field(default_factory=dict)
     posts: dict[Key, None] = field(default_factory=dict)
     channels: dict[Key, None] = field(default_factory=dict)
     periods: dict[tuple[Key, PeriodKey], None] = field(default_factory=dict)
@@ -78,22 +80,24 @@ def _emit_posts(state: PartitionState, changes: Changes, version: rows.Version, 
     for post_key in changes.posts:
         workspace_id, post_id = post_key
         post = posts[post_key]
-        parts = post_parts(state, workspace_id, post) if post.is_held else []
+        parts = _post_parts(state, changes, workspace_id, post) if post.is_held else []
         totals = rows.post_totals(parts)
         inserted.append(rows.post_totals_row(version, workspace_id, post, parts, totals))
         fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
         rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
 
 
-def post_parts(state: PartitionState, workspace_id: str, post: PostState) -> list[rows.PostPart]:
+def _post_parts(state: PartitionState, changes: Changes, workspace_id: str, post: PostState) -> list[rows.PostPart]:
     """The listed targets of a post whose channels the catalog holds, in the post's order."""
     parts = []
     for target_id in post.target_ids:
-        target = state.targets[(workspace_id, target_id)]
+        target_key = (workspace_id, target_id)
+        target = state.targets[target_key]
         if target.is_listed and target.post_id == post.post_id:
             channel = state.channels[(workspace_id, target.channel_id)]
             if channel.is_held:
-                parts.append(rows.PostPart(target, channel))
+                figures = changes.targets.get(target_key) or rows.figures_of(target.register.values)
+                parts.append(rows.PostPart(target, channel, figures))
     return parts
 
 

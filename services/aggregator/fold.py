@@ -219,7 +219,8 @@ class _Fold:
                 target.post_id, target.channel_id = asked.post_id, channel_id
             held = target.register
             target.register = merge(held, spoken, ranged, values, captured_at, event_id)
-            changed[target_key] = None
+            figures = rows.figures_of(values)
+            changed[target_key] = figures if target.register.values is values else None
             if held.captured_at is None and target.is_listed:
                 channels[(workspace_id, target.channel_id)].measured_count += target.is_measured
             snapshots.append(rows.post_snapshot_row(version, event, target, post))
@@ -227,7 +228,7 @@ class _Fold:
                 (
                     POST_SNAPSHOTS,
                     f"{workspace_id}/{target_id}".encode(),
-                    rows.post_snapshot_message(event, target, post),
+                    rows.post_snapshot_message(event, target, post, figures),
                 )
             )
 

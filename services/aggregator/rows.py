@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.encoder import Shared
 from schemas.events import CatalogChannel, CatalogPost, CatalogTarget, PlatformRaw, PostStatus, TargetOrigin
 from schemas.metrics import (
     AVG_WATCH_TIME,
@@ -138,18 +139,26 @@ def post_snapshot_row(version: Version, event: PlatformRaw, target: TargetState,
     )  # fmt: skip
 
 
-def post_snapshot_message(event: PlatformRaw, target: TargetState, said: PostReading) -> Row:
-    """One value of `metrics.post-snapshots`, fields in the schema's order."""
+FIGURES = (*POST_NAMES, "engagements", "engagement_rate")
+"""The fields of a target's or a post's figures, which messages hold as one `Shared` value."""
+
+
+def figures_of(values: Values) -> Shared:
+    """A target's figures as messages have them: the values, their engagements and their engagement rate."""
+    engaged = post_engagements(values)
+    return Shared((*values, engaged, engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS])))
+
+
+def post_snapshot_message(event: PlatformRaw, target: TargetState, said: PostReading, figures: Shared) -> Row:
+    """One value of `metrics.post-snapshots`, fields in the schema's order.
+
+    Args:
+        figures: the `figures_of` the answer's values.
+    """
     return (
         event.workspace_id, target.target_id, target.post_id, target.channel_id, event.platform, event.event_id,
-        event.captured_at, event.origin, said.spoken, said.ranged, *_figures(said.values),
+        event.captured_at, event.origin, said.spoken, said.ranged, figures,
     )  # fmt: skip
-
-
-def _figures(values: Values) -> Row:
-    """A target's figures with its engagements and its engagement rate, as messages have them."""
-    engaged = post_engagements(values)
-    return (*values, engaged, engagement_rate(engaged, values[IMPRESSIONS], values[REACH], values[VIEWS]))
 
 
 CHANNEL_SNAPSHOTS = (
@@ -301,10 +310,15 @@ POST_TOTALS = (
 
 
 class PostPart(NamedTuple):
-    """One target of a post, on a channel that the catalog holds."""
+    """One target of a post, on a channel that the catalog holds.
+
+    Attributes:
+        figures: the `figures_of` the target's register.
+    """
 
     target: TargetState
     channel: ChannelState
+    figures: Shared
 
 
 class PostTotals(NamedTuple):
@@ -313,24 +327,25 @@ class PostTotals(NamedTuple):
     Attributes:
         captured_at: when the freshest answer was captured, ms; None for a post that was never measured.
         figures: the values, their engagements, and the engagement rate over the parts that have a rate, 0..1 and above;
-            the rate is None without such a part.
+            the rate is None without such a part. The figures of a single part are the part's own.
     """
 
     values: Values
     captured_at: int | None
-    figures: Row
+    figures: Shared
 
 
 def post_totals(parts: Sequence[PostPart]) -> PostTotals:
     """The totals of a post over its parts; every figure is None for a post without parts."""
     if len(parts) == 1:
         register = parts[0].target.register
-        return PostTotals(register.values, register.captured_at, _figures(register.values))
+        return PostTotals(register.values, register.captured_at, parts[0].figures)
     registers = [part.target.register for part in parts]
     freshest = max((held.captured_at for held in registers if held.captured_at is not None), default=None)
     values = [held.values for held in registers]
     sums = total(values)
-    return PostTotals(sums, freshest, (*sums, post_engagements(sums), total_engagement_rate(values)))
+    figures = Shared((*sums, post_engagements(sums), total_engagement_rate(values)))
+    return PostTotals(sums, freshest, figures)
 
 
 def post_totals_row(
@@ -359,11 +374,9 @@ def post_rollup_message(
     version: Version, workspace_id: str, post: PostState, parts: Sequence[PostPart], totals: PostTotals
 ) -> Row:
     """One value of `rollups.posts`, fields in the schema's order."""
-    figures = totals.figures
     if len(parts) == 1:
-        target, channel = parts[0]
-        channels: list[Row] = [(target.channel_id, channel.platform, totals.captured_at, *figures)]
-        targets: list[Row] = [_target_figures(parts[0], figures)]
+        target, channel, figures = parts[0]
+        channels: list[Row] = [(target.channel_id, channel.platform, totals.captured_at, figures)]
     else:
         by_channel: dict[str, list[PostPart]] = {}
         for part in parts:
@@ -371,19 +384,15 @@ def post_rollup_message(
         channels = []
         for channel_id, group in by_channel.items():
             of_channel = post_totals(group)
-            channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, *of_channel.figures))
-        targets = [_target_figures(part, _figures(part.target.register.values)) for part in parts]
-    return (workspace_id, post.post_id, totals.captured_at, version.number, *figures, channels, targets)
-
-
-def _target_figures(part: PostPart, figures: Row) -> Row:
-    """One element of `targets` in `rollups.posts`."""
-    target, channel = part
-    register = target.register
-    return (
-        target.target_id, target.channel_id, channel.platform, register.captured_at, *figures,
-        _sources(register.groups),
-    )  # fmt: skip
+            channels.append((channel_id, group[0].channel.platform, of_channel.captured_at, of_channel.figures))
+    targets = [
+        (
+            target.target_id, target.channel_id, channel.platform, target.register.captured_at, figures,
+            _sources(target.register.groups),
+        )
+        for target, channel, figures in parts
+    ]  # fmt: skip
+    return (workspace_id, post.post_id, totals.captured_at, version.number, totals.figures, channels, targets)
 
 
 @lru_cache(maxsize=4096)

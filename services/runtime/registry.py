@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -198,9 +198,13 @@ class Registry:
         made.load(self.ids(topic))
         return made
 
-    def encoder(self, topic: str) -> Encode:
-        """A fast encoder of a topic's values from positional fields, for topics written in bulk."""
-        return wire_encoder(schema_text(topic), self.schema_id(topic))
+    def encoder(self, topic: str, run: Sequence[str] = ()) -> Encode:
+        """A fast encoder of a topic's values from positional fields, for topics written in bulk.
+
+        Args:
+            run: see `schemas.encoder.compile_encoder`.
+        """
+        return wire_encoder(schema_text(topic), self.schema_id(topic), run)
 
 
 async def once_registered(make: Callable[[], Made]) -> Made:

@@ -24,6 +24,7 @@ from services.aggregator.state import (
     PostState,
     TargetState,
 )
+from tests.support.flat_fields import flat
 
 _KEYS = {
     "raw_events_store": ("workspace_id", "event_id"),
@@ -71,7 +72,7 @@ class StateStore:
                 self.topics[topic].pop(message_key, None)
             else:
                 names = [field["name"] for field in orjson.loads(schema_text(topic))["fields"]]
-                self.topics[topic][message_key] = dict(zip(names, fields, strict=True))
+                self.topics[topic][message_key] = dict(zip(names, flat(fields), strict=True))
 
     async def fetch_targets(self, generation: int, keys: Sequence[Key]) -> dict[Key, TargetState]:
         found = {}

@@ -62,7 +62,7 @@ def _channel() -> ChannelState:
 
 def _decoded(topic: str, fields: rows.Row) -> dict[str, Any]:
     text = schema_text(topic)
-    read = normal(RecordCodec(topic, fetch_schema=lambda _: text).decode(wire_encoder(text, 1)(fields)))
+    read = normal(RecordCodec(topic, fetch_schema=lambda _: text).decode(wire_encoder(text, 1, rows.FIGURES)(fields)))
     assert isinstance(read, dict)
     return read
 
@@ -75,7 +75,9 @@ def _metric_fields(metrics: tuple[Metric, ...], values: tuple[int | None, ...]) 
 
 
 def test_a_snapshot_of_a_post_has_each_field_in_its_place() -> None:
-    read = _decoded("metrics.post-snapshots", rows.post_snapshot_message(EVENT, _target(), POST))
+    read = _decoded(
+        "metrics.post-snapshots", rows.post_snapshot_message(EVENT, _target(), POST, rows.figures_of(POST.values))
+    )
     assert {
         "workspace_id": "workspace", "target_id": "target", "post_id": "post", "channel_id": "channel",
         "platform": "x", "event_id": "event", "captured_at": NOW, "origin": "SCHEDULE", "spoken": 0b101,
@@ -94,7 +96,7 @@ def test_a_snapshot_of_a_channel_has_each_field_in_its_place() -> None:
 
 def test_a_rollup_of_a_post_has_each_field_in_its_place() -> None:
     target, channel = _target(), _channel()
-    parts = [rows.PostPart(target, channel)]
+    parts = [rows.PostPart(target, channel, rows.figures_of(target.register.values))]
     totals = rows.post_totals(parts)
     post = PostState("post", is_held=True, target_ids=("target",))
     read = _decoded("rollups.posts", rows.post_rollup_message(VERSION, "workspace", post, parts, totals))
@@ -129,7 +131,7 @@ def test_the_example_of_an_answer_gives_the_example_of_its_snapshot(example: Any
             post for post in read.reading.posts if raw.targets[post.position].target_id == expected["target_id"]
         )
         target = TargetState(expected["target_id"], expected["post_id"], raw.channel_id)
-        message = rows.post_snapshot_message(raw, target, post)
+        message = rows.post_snapshot_message(raw, target, post, rows.figures_of(post.values))
     else:
         channel = next(channel for channel in read.reading.channels if channel.period == expected["period"])
         message = rows.channel_snapshot_message(read, channel)
@@ -188,7 +190,8 @@ ROWS: dict[str, tuple[rows.Table, Callable[[], rows.Row], dict[str, Any]]] = {
     "post totals": (
         rows.POST_TOTALS,
         lambda: rows.post_totals_row(
-            VERSION, "workspace", PostState("post", is_held=True), [], rows.PostTotals(POST.values, NOW, ())
+            VERSION, "workspace", PostState("post", is_held=True), [],
+            rows.PostTotals(POST.values, NOW, rows.figures_of(POST.values)),
         ),
         {"generation": 3, "post_id": "post", "captured_at": NOW, "targets": "[]", "is_deleted": 0, "partition": 5},
     ),
@@ -218,7 +221,7 @@ def test_every_table_of_the_module_is_tried() -> None:
 @given(st.integers(-MILLIS_MAX, MILLIS_MAX))
 def test_durations_lose_nothing(millis: int) -> None:
     values = tuple(millis if metric.is_duration else None for metric in POST_METRICS)
-    message = rows.post_snapshot_message(EVENT, _target(), PostReading(0, 0, 0, values))
+    message = rows.post_snapshot_message(EVENT, _target(), PostReading(0, 0, 0, values), rows.figures_of(values))
     assert _decoded("metrics.post-snapshots", message)["watch_time_seconds"] == seconds(millis)
 
 

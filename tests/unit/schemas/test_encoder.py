@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import schema_text
-from schemas.encoder import UnsupportedSchemaError, compile_encoder
+from schemas.encoder import Shared, UnsupportedSchemaError, compile_encoder
+from services.aggregator.rows import FIGURES
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TOPICS = (
@@ -73,6 +75,64 @@ def test_bytes_are_the_general_writers(topic: str) -> None:
         out = io.BytesIO()
         fastavro.schemaless_writer(out, parsed, pair[1])
         assert encode(pair[0]) == out.getvalue()
+
+    same()
+
+
+def _grouped(schema: Any, values: Any, share: Callable[[Sequence[Any]], Shared] = Shared) -> Any:
+    """Values of a record with every run of figures as one value."""
+    grouped: list[Any] = []
+    names = [field["name"] for field in schema["fields"]]
+    at = 0
+    while at < len(names):
+        if tuple(names[at : at + len(FIGURES)]) == FIGURES:
+            grouped.append(share(values[at : at + len(FIGURES)]))
+            at += len(FIGURES)
+            continue
+        of_field = schema["fields"][at]["type"]
+        kind = of_field[1] if isinstance(of_field, list) else of_field
+        value = values[at]
+        is_list = isinstance(kind, dict) and kind["type"] == "array" and value is not None
+        grouped.append([_grouped(kind["items"], item, share) for item in value] if is_list else value)
+        at += 1
+    return tuple(grouped)
+
+
+FIGURES_OF_TOPICS = {"metrics.post-snapshots": 1, "rollups.posts": 3}
+"""How many records of a topic's schema have a post's figures."""
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("topic", FIGURES_OF_TOPICS)
+def test_a_run_of_fields_has_the_bytes_of_its_fields(topic: str) -> None:
+    schema = json.loads(schema_text(topic))
+    encode, encode_grouped = compile_encoder(schema), compile_encoder(schema, FIGURES)
+
+    @given(_record(schema))
+    def same(pair: tuple[Any, Any]) -> None:
+        values = _grouped(schema, pair[0])
+        expected = encode(pair[0])
+        assert encode_grouped(values) == expected
+        assert encode_grouped(values) == expected, "the kept bytes are others"
+
+    same()
+
+
+@pytest.mark.hypothesis
+def test_records_of_several_topics_share_the_bytes_of_a_run() -> None:
+    schemas = [json.loads(schema_text(topic)) for topic in FIGURES_OF_TOPICS]
+    encoders = [(compile_encoder(schema), compile_encoder(schema, FIGURES)) for schema in schemas]
+    fields = [field for field in schemas[0]["fields"] if field["name"] in FIGURES]
+
+    @given(_record({"fields": fields}), st.permutations((0, 1)))
+    def same(pair: tuple[Any, Any], order: list[int]) -> None:
+        shared = Shared(pair[0])
+        snapshot = ("w", "t", "p", "c", "x", "e", 1, "SCHEDULE", 2, 3, *pair[0])
+        rollup = ("w", "p", 1, 2, *pair[0], [("c", "x", 1, *pair[0])], [("t", "c", "x", 1, *pair[0], [])])
+        for number in order:
+            encode, encode_grouped = encoders[number]
+            values = (snapshot, rollup)[number]
+            assert encode_grouped(_grouped(schemas[number], values, lambda _: shared)) == encode(values)
 
     same()
 

@@ -20,7 +20,7 @@ from schemas.metrics import (
     total_engagement_rate,
 )
 from schemas.registers import Register
-from services.aggregator.rows import PostPart, post_totals
+from services.aggregator.rows import PostPart, figures_of, post_totals
 from services.aggregator.state import ChannelState, TargetState
 from services.query_api.tidemark.resources.render import total_metrics
 
@@ -64,8 +64,9 @@ def test_rollups_and_replies_have_the_same(parts: list[Values]) -> None:
     for number, values in enumerate(parts):
         target = TargetState(f"t{number}")
         target.register = Register((), values, 1)
-        held.append(PostPart(target, channel))
-    assert post_totals(held).figures[-1] == total_metrics(parts)["engagement_rate"] == total_engagement_rate(parts)
+        held.append(PostPart(target, channel, figures_of(values)))
+    told = post_totals(held).figures.values[-1]
+    assert told == total_metrics(parts)["engagement_rate"] == total_engagement_rate(parts)
 
 
 def test_the_quotient_of_totals_is_what_it_is_not() -> None:
