@@ -50,28 +50,10 @@ def _fill(backend: Backend, workspaces: Sequence[str]) -> None:
         backend.put_post(name, "p2", [CatalogTarget("t3", "c1")], published_at=at)
         backend.publish_raw(bluesky_event(name, "c1", "e1", {"t1": {"likeCount": 5}, "t3": {"likeCount": 2}}))
         backend.publish_raw(bluesky_event(name, "c2", "e2", {"t2": {"likeCount": 7, "replyCount": 1}}))
-    backend.flush()
+    # An audit that finds what is still on its way is made again.
+    backend.settle()
     query = "SELECT sum(likes) AS likes FROM post_totals WHERE workspace_id IN {w:Array(String)}"
     wait_until(lambda: backend.rows(query, {"w": workspaces})[0]["likes"] == 14 * len(workspaces), 30, backend.log_tail)
-
-
-@pytest.fixture(scope="module")
-def filled(backend: Backend) -> list[str]:
-    """As many filled workspaces at rest as there are tests that take one: what is planted is not written over."""
-    names = [f"w-{secrets.token_hex(4)}" for _ in range(6)]
-    _fill(backend, names)
-
-    def found() -> list[Difference]:
-        return [difference for difference in _audit(backend, None) if difference.workspace_id in names]
-
-    wait_until(lambda: found() == [], 30, lambda: str(found()))
-    return names
-
-
-@pytest.fixture
-def tenant(filled: list[str]) -> str:
-    """A filled workspace of one test's own."""
-    return filled.pop()
 
 
 def _plant(backend: Backend, table: str, change: str, where: str, workspace: str) -> None:
@@ -108,10 +90,23 @@ PLANTED = (
 )  # fmt: skip
 
 
-def test_changed_rows_are_found_and_nothing_else(backend: Backend, workspace: str) -> None:
-    names = [f"{workspace}-{number}" for number in range(len(PLANTED))]
-    _fill(backend, [*names, workspace])
+@pytest.fixture(scope="module")
+def filled(backend: Backend) -> list[str]:
+    """As many filled workspaces at rest as tests take of them: what is planted is not written over."""
+    names = [f"w-{secrets.token_hex(4)}" for _ in range(len(PLANTED) + 6)]
+    _fill(backend, names)
     wait_until(lambda: _audit(backend, None) == [], 30, lambda: str(_audit(backend, None)))
+    return names
+
+
+@pytest.fixture
+def tenant(filled: list[str]) -> str:
+    """A filled workspace of one test's own."""
+    return filled.pop()
+
+
+def test_changed_rows_are_found_and_nothing_else(backend: Backend, filled: list[str]) -> None:
+    names = [filled.pop() for _ in PLANTED]
     for name, (table, change, where, _, _) in zip(names, PLANTED, strict=True):
         _plant(backend, table, change, where, name)
     found = _audit(backend, None)

@@ -12,6 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -25,9 +26,9 @@ zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else
 STATEMENTS_PER_SECOND = 12
 ENDLESS_MOST = 20
 # Endless answers take the slots that statements need to run at all, so they come in waves, each after time without.
-# They compute for as long as they are held, so a weaker attack holds them for less time.
+# They compute for as long as they are held, so a weaker attack holds them for less time. A short attack has one wave.
 WAVE_EVERY_SECONDS = 120.0
-WAVE_SECONDS = 45.0
+WAVE_SHARE = 0.375
 HEAVY_EVERY_SECONDS = 6.0
 BOMB_BYTES = 1024 * 1024 * 1024
 FORM_BYTES = 150 * 1024 * 1024
@@ -129,7 +130,8 @@ class Analyst:
         held: list[socket.socket] = []
         chance = random.Random(self._scenario.seed + 4)
         began = time.monotonic()
-        quiet_seconds = WAVE_EVERY_SECONDS - WAVE_SECONDS * min(1.0, self._scenario.strength)
+        every_seconds = min(WAVE_EVERY_SECONDS, self._scenario.seconds)
+        quiet_seconds = every_seconds * (1 - WAVE_SHARE * min(1.0, self._scenario.strength))
         statements = (
             "SELECT number, repeat('x', 1000) FROM system.numbers",
             "SELECT * FROM numbers(1000000000000) ORDER BY number DESC",
@@ -138,13 +140,14 @@ class Analyst:
             "SELECT a.number FROM numbers(1000000) AS a CROSS JOIN numbers(1000000) AS b FORMAT JSON",
             "SELECT randomString(100000) FROM system.numbers FORMAT Native",
         )
+        in_turn = cycle(chance.sample(statements, len(statements)))
         while (now := time.monotonic()) < end:
-            if (now - began) % WAVE_EVERY_SECONDS < quiet_seconds:
+            if (now - began) % every_seconds < quiet_seconds:
                 for connection in held:
                     connection.close()
                 held.clear()
             elif len(held) < ENDLESS_MOST * self._scenario.strength:
-                body = chance.choice(statements).encode()
+                body = next(in_turn).encode()
                 try:
                     connection = connect(self._port, ANALYST_ADDRESS)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -160,7 +163,7 @@ class Analyst:
     def _heavy(self, end: float) -> None:
         """Bodies that are small on the wire and large in memory, or simply large."""
         attacks = self._heavy_attacks()
-        while time.monotonic() < end:
+        while (started := time.monotonic()) < end:
             what, head, chunks = next(attacks)
             try:
                 connection = connect(self._port, ANALYST_ADDRESS, 10)
@@ -170,7 +173,7 @@ class Analyst:
             with connection:
                 outcome = _send_all(connection, head, chunks)
             self._note(what, outcome)
-            time.sleep(HEAVY_EVERY_SECONDS / self._scenario.strength)
+            time.sleep(max(0.0, started + HEAVY_EVERY_SECONDS / self._scenario.strength - time.monotonic()))
 
     def _heavy_attacks(self) -> Iterator[tuple[str, bytes, list[bytes]]]:
         bombs = {"zstd": _zstd_bomb(), "gzip": _gzip_bomb()}

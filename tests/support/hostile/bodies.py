@@ -25,6 +25,10 @@ SECRET_NAMES = (
     "fb_exchange_token", "accessJwt", "password",
 )  # fmt: skip
 
+# The same in each call: made once, since a producer asks for bodies all the time.
+_MANY_ITEMS = b'{"data":[' + b",".join([b'{"id":"1"}'] * 20_000) + b"]}"
+_MANY_KEYS = b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b"}"
+
 
 def token(chance: random.Random) -> str:
     """A canary that looks like a platform's token."""
@@ -54,8 +58,8 @@ def hostile_bodies(chance: random.Random) -> list[tuple[str, bytes]]:
         ("not JSON", b"<html><body>503</body></html>"),
         ("empty", b""),
         ("scalar", chance.choice((b"null", b"0", b'"x"', b"true"))),
-        ("many items", b'{"data":[' + b",".join([b'{"id":"1"}'] * 20_000) + b"]}"),
-        ("many keys", b"{" + b",".join(b'"k%d":1' % number for number in range(20_000)) + b"}"),
+        ("many items", _MANY_ITEMS),
+        ("many keys", _MANY_KEYS),
         ("backslashes", b'{"access_token":"' + b"\\\\" * 20_000 + b'"}'),
         ("backslashes without an end", b'"token' + b"\\" * 60_000),
     ]

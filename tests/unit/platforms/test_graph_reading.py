@@ -25,14 +25,14 @@ def test_brackets_go_from_the_inside_out(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["(", "{", "(}", "()", "a(", "insights.a(", "insights.a()", "insights.", ".a(b)"])
-def test_megabytes_of_fields_take_a_moment_and_are_not_remembered(unit: str) -> None:
+def test_long_fields_take_a_moment_and_are_not_remembered(unit: str) -> None:
     """16,000 nested brackets took 6 seconds, and 1,024 texts of any length were remembered."""
     _graph_reading._kept_asked.cache_clear()
-    text = "insights" + unit * (500_000 // len(unit))
+    text = "insights" + unit * (150_000 // len(unit))
     for fields in (text, text + ")" * text.count("(") + "}" * text.count("{")):
         began = time.process_time()
         asked(fields)
         split(fields)
-        assert time.process_time() - began < 2.0
+        assert time.process_time() - began < 0.6
     assert _graph_reading._kept_asked.cache_info().currsize == 0
     assert asked("id,insights.metric(a,b){c(d)}.e").insights == {"a", "b"}
