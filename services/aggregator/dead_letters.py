@@ -11,7 +11,7 @@ from typing import NamedTuple
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import DeadLetter, PlatformRaw
 from schemas.topic_names import DEAD_LETTERS, RAW
-from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER, identity
+from services.aggregator.letters import IDENTITY_HEADER, SHORTENED_HEADER, identity
 from services.aggregator.topic_reader import TopicReader
 from services.runtime.registry import Registry
 from services.runtime.settings import KafkaSettings, RegistrySettings

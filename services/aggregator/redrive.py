@@ -20,7 +20,8 @@ from schemas.codec import Codec
 from schemas.events import PlatformRaw
 from schemas.topic_names import RAW
 from services.aggregator.dead_letters import REDRIVEN_HEADER, DeadLetters, Filter, Found, Origin
-from services.aggregator.reading import Message, identity
+from services.aggregator.letters import identity
+from services.aggregator.reading import Message
 from services.aggregator.topic_reader import TopicReader, TopicUnreadable
 from services.runtime.clock import Clock
 from services.runtime.kafka import confluent_options, partition_of

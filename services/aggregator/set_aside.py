@@ -15,8 +15,9 @@ from schemas.topic_names import DEAD_LETTERS, RAW
 from services.aggregator import metrics
 from services.aggregator.batch import Batch
 from services.aggregator.errors import InvalidEvent
+from services.aggregator.letters import LETTER_MAX_BYTES, dead_letter
 from services.aggregator.publisher import Encoded
-from services.aggregator.reading import LETTER_MAX_BYTES, Message, RawReading, dead_letter, describe_bug, read_message
+from services.aggregator.reading import Message, RawReading, describe_bug, read_message
 from services.aggregator.rows import Row
 from services.aggregator.settings import AggregatorSettings
 from services.runtime.clock import Clock

@@ -100,7 +100,7 @@ PURE = {
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
     "services.aggregator.explaining", "services.aggregator.filling",
-    "services.aggregator.fold", "services.aggregator.limits", "services.aggregator.reading",
+    "services.aggregator.fold", "services.aggregator.letters", "services.aggregator.limits", "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",
     "services.notifier.book", "services.notifier.changes", "services.notifier.endpoint",
     "services.notifier.happenings", "services.notifier.lanes", "services.notifier.plan", "services.notifier.signing",

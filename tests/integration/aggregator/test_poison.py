@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from schemas.events import CatalogTarget
-from services.aggregator.reading import IDENTITY_HEADER, SHORTENED_HEADER
+from services.aggregator.letters import IDENTITY_HEADER, SHORTENED_HEADER
 from services.runtime.kafka import partition_of
 from tests.support import raw_batches
 from tests.support.backend import PARTITIONS, Backend, bluesky_event, now_ms

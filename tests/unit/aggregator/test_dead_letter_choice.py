@@ -8,7 +8,8 @@ from schemas.codec import codec, schema_text
 from schemas.events import DeadLetter
 from services.aggregator.dead_letters import REDRIVEN_HEADER, Filter, Found, Origin
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import Message, dead_letter, identity
+from services.aggregator.letters import dead_letter, identity
+from services.aggregator.reading import Message
 from services.aggregator.redrive import candidates
 from services.runtime.since import parse_since
 from tests.support.backend import bluesky_event

@@ -16,17 +16,10 @@ from hypothesis import strategies as st
 from schemas.codec import codec, schema_text
 from schemas.events import PlatformRaw, RawTarget
 from schemas.writers import SchemasAway
-from services.aggregator import reading
+from services.aggregator import letters, reading
 from services.aggregator.errors import InvalidEvent
-from services.aggregator.reading import (
-    LETTER_MAX_BYTES,
-    SHORTENED_HEADER,
-    Message,
-    RawReading,
-    check_message,
-    dead_letter,
-    read_message,
-)
+from services.aggregator.letters import LETTER_MAX_BYTES, SHORTENED_HEADER, dead_letter
+from services.aggregator.reading import Message, RawReading, check_message, read_message
 from services.runtime.binary_secrets import blank_unreadable
 from services.runtime.settings import MESSAGE_MAX_BYTES
 from tests.support import properties
@@ -148,7 +141,7 @@ def test_a_letter_fits_whatever_its_message_holds(size: int) -> None:
         assert is_whole or "the letter holds the first" in letter.detail
         if not payload.startswith(b"token"):
             assert is_whole == (size <= LETTER_MAX_BYTES)
-            assert letter.payload == payload[: None if is_whole else reading.SHORTENED_BYTES]
+            assert letter.payload == payload[: None if is_whole else letters.SHORTENED_BYTES]
     huge = message(b"x", key=b"k" * size, headers=(("h", b"v" * size), ("n", None)))
     assert len(LETTERS.encode(dead_letter(RAW, huge, InvalidEvent("bad_id", ""), NOW))) <= MESSAGE_MAX_BYTES - 1024
 
@@ -185,14 +178,14 @@ def test_only_what_a_shortened_letter_holds_is_searched_for_secrets(
         searched.append(len(payload))
         return blank_unreadable(payload)
 
-    monkeypatch.setattr(reading, "blank_unreadable", counted)
+    monkeypatch.setattr(letters, "blank_unreadable", counted)
     padding = b"x" * MESSAGE_MAX_BYTES
     value = RAW.encode(replace(RAW.decode(GOOD), body=padding)) if is_known else b"access_token=s3cret " + padding
     letter = dead_letter(RAW, message(value, headers=(("h", padding),)), InvalidEvent("malformed_event", ""), NOW)
-    assert len(letter.payload) == reading.SHORTENED_BYTES
+    assert len(letter.payload) == letters.SHORTENED_BYTES
     assert b"s3cret" not in letter.payload
     assert int(letter.headers[SHORTENED_HEADER]) == len(value)
-    assert letter.headers[reading.IDENTITY_HEADER] == reading.identity(RAW, value)
+    assert letter.headers[letters.IDENTITY_HEADER] == letters.identity(RAW, value)
     assert "headers of 8388609 bytes are left out" in letter.detail
     assert sum(searched) < 200_000, "neither the whole payload nor the headers"
 
@@ -201,12 +194,12 @@ def test_only_what_a_shortened_letter_holds_is_searched_for_secrets(
 @pytest.mark.parametrize("form", ["%s=%s", '{"%s": "%s"}', "\x18%s\x90\x02%s", "%s\x00\x01\x02%s", "%s\x00%s\x00"])
 def test_a_secret_that_the_cut_divides_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, form: str) -> None:
     secret = "s3cret" * 20
-    monkeypatch.setattr(reading, "_MARGIN_BYTES", 100)
+    monkeypatch.setattr(letters, "_MARGIN_BYTES", 100)
     held = (form % (name, secret)).encode()
     value = b"begins " + held + b" ends " * 100
     whole = blank_unreadable(value)
     for cut in range(1, 220):
-        assert reading.clean_payload(RAW, value, cut)[:cut] == whole[:cut]
+        assert letters.clean_payload(RAW, value, cut)[:cut] == whole[:cut]
 
 
 def test_a_bug_of_ours_is_one_message_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +265,7 @@ def test_a_dead_letter_of_what_is_no_event_holds_no_secret(name: str) -> None:
         letter = dead_letter(RAW, given, InvalidEvent("malformed_event", ""), NOW)
         assert b"s3cret" not in LETTERS.encode(letter)
         assert letter.headers == {name: b"***", f"X-{name}": b"***", "fields": b"id"}
-        assert reading.identity(RAW, given.value or b"") == reading.identity(RAW, letter.payload)
+        assert letters.identity(RAW, given.value or b"") == letters.identity(RAW, letter.payload)
 
 
 def test_an_event_whose_schema_is_away_stays_one_in_its_dead_letter() -> None:
