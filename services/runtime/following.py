@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import NamedTuple
 
 from services.runtime.brokers import Bounds, Brokers, BrokersUnavailable, Place, Reader, Record, last_of_each
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.ends import Ends
 from services.runtime.keeping import CommittedPositions
+from services.runtime.lag import Lag, LagMeter
 from services.runtime.logging import get_logger
 
 _log = get_logger(__name__)
@@ -47,19 +47,6 @@ class Batch:
     records: deque[Record] = field(default_factory=deque)
     positions: dict[Place, int] = field(default_factory=dict)
     lost: frozenset[Place] = frozenset()
-
-
-class Lag(NamedTuple):
-    """How far a follower is behind, by Kafka's last answer.
-
-    Attributes:
-        messages: offsets written and not taken yet; ends of transactions and records removed by compaction count too.
-        seconds: for how long the follower has been out of date: 0 while everything written is taken; during the first
-            read, the age of the last message taken; while Kafka is away, the time since Kafka last answered.
-    """
-
-    messages: int
-    seconds: float
 
 
 Start = Callable[[Reader, Mapping[Place, Bounds]], Awaitable[Mapping[Place, int]]]
@@ -170,20 +157,16 @@ class Follower:
         self._wait_seconds = wait_seconds
         self._probe_seconds = probe_seconds
         self._on_current = on_current
-        self._clock = clock or SystemClock()
         self._now = now
         self._pause = pause
         self._reader: Reader | None = None
         self._given: Batch | None = None
         self._read_to: dict[Place, int] = {}
         self._positions: dict[Place, int] = {}
+        self._meter = LagMeter(self._positions, clock or SystemClock(), now)
         # Of the present connection: the ends at its beginning, and the offsets left until them.
         self._ends: dict[Place, int] = {}
         self._left: set[Place] = set(self.places)
-        self._written: dict[Place, int] = {}
-        # For the lag: since when partitions have unread messages, and times (ms) of the messages read last.
-        self._behind_since: dict[Place, float] = {}
-        self._times: dict[Place, int] = {}
         self._heard_at = self._probed_at = now()
         self._committed = CommittedPositions(self._name, now)
         self._failures = 0
@@ -226,19 +209,7 @@ class Follower:
 
     def lag(self) -> Lag:
         """How far the follower is behind, by Kafka's last answer."""
-        behind = {
-            place: self._written[place] - self._positions[place]
-            for place in self._positions
-            if self._written.get(place, 0) > self._positions[place]
-        }
-        return Lag(sum(behind.values()), max(self.silent_seconds, *map(self._age, behind), 0.0))
-
-    def _age(self, place: Place) -> float:
-        """For how many seconds a partition with unread messages has been out of date."""
-        if place in self._left and place in self._times:
-            return (self._clock.now() - self._times[place]) / 1000
-        now = self._now()
-        return now - self._behind_since.get(place, now)
+        return self._meter.lag(self._left, self.silent_seconds)
 
     async def caught_up(self) -> None:
         """Wait until everything that was written before the connection is taken."""
@@ -294,9 +265,7 @@ class Follower:
         if batch is None:
             return
         self._positions |= batch.positions
-        for place in batch.positions:
-            if self._positions[place] >= self._written.get(place, 0):
-                self._behind_since.pop(place, None)
+        self._meter.moved(batch.positions)
         self._left = {place for place in self._left if self._positions.get(place, 0) < self._ends.get(place, 1)}
         if not self._left and self._reader is not None and not self.is_current:
             self.is_current = self.is_caught_up = True
@@ -377,9 +346,8 @@ class Follower:
         self._read_to = dict(starts)
         self._ends = {place: bound.end for place, bound in bounds.items()}
         self._left = set(self.places)
-        self._written, self._times = {}, {}
         self._heard_at = self._probed_at = self._now()
-        self._note_written(self._ends)
+        self._meter.connected(self._ends)
         return Batch(positions=dict(starts), lost=lost)
 
     async def _starts(
@@ -405,25 +373,17 @@ class Follower:
         await self._committed.keep(reader)
         self.read_count += len(records)
         newest = last_of_each(records)
-        self._times |= {place: record.timestamp for place, record in newest.items()}
-        self._note_written({place: reader.written_to(place) or 0 for place in self.places})
+        self._meter.read({place: record.timestamp for place, record in newest.items()})
+        self._meter.wrote({place: reader.written_to(place) or 0 for place in self.places})
         # Ends of transactions and compacted records yield no record; only the reader's own position moves past them.
         # After the first read, partitions without a record are asked for it only when no message comes at all.
         looked_at = set(newest)
         if self._left or not records:
-            looked_at |= {place for place in self.places if self._read_to[place] < self._written[place]}
+            looked_at |= {place for place in self.places if self._read_to[place] < self._meter.written[place]}
         positions = {place: await reader.position(place) for place in looked_at}
-        self._read_to |= (moved := {place: at for place, at in positions.items() if at > self._read_to[place]})
+        moved = {place: at for place, at in positions.items() if at > self._read_to[place]}
+        self._read_to |= moved
         return Batch(deque(records), moved)
-
-    def _note_written(self, ends: Mapping[Place, int]) -> None:
-        """Note how far partitions are known to be written."""
-        now = self._now()
-        for place, end in ends.items():
-            if end > self._written.get(place, -1):
-                self._written[place] = end
-                if end > self._positions.get(place, 0):
-                    self._behind_since.setdefault(place, now)
 
     async def _probe(self, reader: Reader, seconds: float) -> None:
         try:
@@ -431,7 +391,7 @@ class Follower:
                 bounds = await reader.bounds(self.places)
         except TimeoutError:
             raise BrokersUnavailable(f"no answer within {seconds:g} s") from None
-        self._note_written({place: bound.end for place, bound in bounds.items()})
+        self._meter.wrote({place: bound.end for place, bound in bounds.items()})
 
     async def _disconnect(self) -> None:
         reader, self._reader = self._reader, None
