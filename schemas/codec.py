@@ -19,6 +19,7 @@ from fastavro.types import Schema
 
 from schemas.conversions import TYPED, raw_from, raw_to
 from schemas.events import PlatformRaw
+from schemas.foreign import TEXT_MAX, bounded, logical_types
 from schemas.measuring import Measure
 from schemas.raw_decoder import Layout, NotReadable, layout_of, read_ids, read_raw
 from schemas.topic_names import RAW
@@ -67,8 +68,14 @@ def _parsed(text: str) -> Schema:
     return fastavro.parse_schema(json.loads(text))
 
 
-def _usable(text: str, make: Callable[[str], Made]) -> Made:
-    """What is made of a schema's text."""
+def usable(text: str, make: Callable[[str], Made]) -> Made:
+    """What is made of a schema's text.
+
+    Raises:
+        UnknownSchema: the text is too long, or nothing can be made of it.
+    """
+    if len(text) > TEXT_MAX:
+        raise UnknownSchema(f"its text has {len(text)} characters; at most {TEXT_MAX} are used")
     try:
         return make(text)
     except Exception as error:  # many kinds, fastavro's among them; all of them mean that the schema can't be used
@@ -151,7 +158,11 @@ class RecordCodec:
         text = self._fetch_schema(schema_id)
         if text == schema_text(self.topic):
             return _parsed(text), None
-        return _usable(text, lambda text: (_parsed(text), Measure(json.loads(text), _ITEMS_MAX)))
+        return usable(text, self._foreign)
+
+    def _foreign(self, text: str) -> tuple[Schema, Measure]:
+        parsed: Any = fastavro.parse_schema(bounded(text, logical_types(self._reader)))
+        return parsed, Measure(parsed, parsed["__named_schemas"], _ITEMS_MAX)
 
 
 class Codec(Generic[Event]):
@@ -239,7 +250,7 @@ class RawCodec(Codec[PlatformRaw]):
         if self._fetch is None:
             raise KeyError(schema_id)
         text = self._fetch(schema_id)
-        _usable(text, _parsed)
+        usable(text, _parsed)
         try:
             return (layout_of(text),)
         except Exception:  # Avro, written in a way that only the general reader knows

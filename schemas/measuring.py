@@ -1,36 +1,43 @@
-"""Counts the items of an Avro value before any of them is made. Pure.
+"""Counts the items and the steps of an Avro value before any of them is made. Pure.
 
-A schema can be such that a value of ten bytes holds 2^60 items, and a general reader would make them all. Anybody who
-may register schemas can register such a schema.
+A schema can be such that a value of ten bytes holds 2^60 items, or records of records that have no bytes at all, and a
+general reader would make them all. Anybody who may register schemas can register such a schema.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # No honest value nests deeper; a recursive schema allows it.
 _DEPTH_MAX = 32
+# The most steps of a walk: some of any value, and a few for each byte. A byte of a union is a step for the union, one
+# for the branch, and some for names and records around it.
+_STEPS, _STEPS_A_BYTE, _STEPS_MAX = 1_000, 8, 1_000_000
+# A number of 38 digits has 16 bytes; making a number of the bytes takes the square of their count.
+_DECIMAL_BYTES_MAX = 32
 _FIXED_BYTES = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _VARINTS = frozenset({"int", "long", "enum"})
 
 
 class TooMuch(ValueError):
-    """The value holds more items than the bound, or its bytes are not of the schema."""
+    """The value holds more than the bounds, or its bytes are not of the schema."""
 
 
 class Measure:
     """Measures values of one writer's schema.
 
     Args:
-        schema: Avro, parsed from its JSON.
+        schema: as the general reader has parsed it: names are whole, and so are references to them. Names that are
+            resolved in two ways would have the one measured and the other read.
+        named: the schema's named types by these names.
         most_items: the most items that all arrays and maps of a value may have together.
     """
 
-    def __init__(self, schema: Any, most_items: int) -> None:
+    def __init__(self, schema: Any, named: Mapping[str, Any], most_items: int) -> None:
         self._schema = schema
+        self._named = named
         self._most = most_items
-        self._named: dict[str, Any] = {}
-        _name(schema, "", self._named)
 
     def check(self, data: bytes, start: int) -> None:
         """Walk over a value.
@@ -39,7 +46,8 @@ class Measure:
             start: position of the value's first byte.
 
         Raises:
-            TooMuch: the value has more items than the bound, nests deeper than 32, or is not of the schema.
+            TooMuch: the value has more items than the bound, takes more steps than its bytes account for, nests deeper
+                than 32, has a number of more than 32 bytes, or is not of the schema.
         """
         try:
             _Walk(data, self._named, self._most).over(self._schema, start, 0)
@@ -47,37 +55,20 @@ class Measure:
             raise TooMuch(f"the bytes are not of the schema: {error!r}") from None
 
 
-def _name(schema: Any, namespace: str, named: dict[str, Any]) -> None:
-    if isinstance(schema, list):
-        for branch in schema:
-            _name(branch, namespace, named)
-    if not isinstance(schema, dict):
-        return
-    kind = schema.get("type")
-    if kind in {"record", "error", "enum", "fixed"}:
-        namespace = schema.get("namespace", namespace)
-        name = str(schema["name"])
-        named[name if "." in name or not namespace else f"{namespace}.{name}"] = schema
-        named.setdefault(name.rpartition(".")[2], schema)
-    for field in schema.get("fields", ()):
-        _name(field["type"], namespace, named)
-    for part in ("items", "values"):
-        if part in schema:
-            _name(schema[part], namespace, named)
-    if isinstance(kind, dict | list):
-        _name(kind, namespace, named)
-
-
 class _Walk:
-    def __init__(self, data: bytes, named: dict[str, Any], left: int) -> None:
+    def __init__(self, data: bytes, named: Mapping[str, Any], left: int) -> None:
         self._data = data
         self._named = named
         self._left = left
+        self._steps = min(_STEPS + _STEPS_A_BYTE * len(data), _STEPS_MAX)
 
     def over(self, schema: Any, at: int, depth: int) -> int:
         """The position after a value of a schema that begins at `at`."""
         if depth > _DEPTH_MAX:
             raise TooMuch("the value nests too deep")
+        self._steps -= 1
+        if self._steps < 0:
+            raise TooMuch("it has more parts than its bytes account for")
         if isinstance(schema, list):
             branch, at = self._varint(at)
             if branch < 0:
@@ -90,10 +81,14 @@ class _Walk:
             return self._varint(at)[1]
         if kind in ("string", "bytes"):
             size, at = self._varint(at)
+            if size > _DECIMAL_BYTES_MAX and isinstance(schema, dict) and schema.get("logicalType") == "decimal":
+                raise TooMuch("a number is too long")
             return self._passed(at, size)
         if kind in _FIXED_BYTES:
             return self._passed(at, _FIXED_BYTES[kind])
         if kind == "fixed":
+            if schema["size"] > _DECIMAL_BYTES_MAX and schema.get("logicalType") == "decimal":
+                raise TooMuch("a number is too long")
             return self._passed(at, schema["size"])
         if kind in ("record", "error"):
             for field in schema["fields"]:

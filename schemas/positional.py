@@ -11,9 +11,10 @@ import struct
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from schemas.codec import FetchSchema, ListIds, MalformedEvent, RecordCodec, newest_version, schema_text
+from schemas.codec import FetchSchema, ListIds, MalformedEvent, RecordCodec, newest_version, schema_text, usable
 from schemas.conversions import instant
 from schemas.decoder import Decode, NotDecodable, compile_decoder
 from schemas.metrics import millis
@@ -69,7 +70,7 @@ class PositionalCodec:
 
     def _reader(self, schema_id: int) -> Callable[[bytes], Row]:
         text = self._fetch(schema_id)
-        ours = _ours(self.topic, text)
+        ours = usable(text, partial(_ours, self.topic))
         return self._read_generally if ours is None else self._compiled(ours)
 
     def _compiled(self, schema: Mapping[str, Any]) -> Callable[[bytes], Row]:

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from copy import copy
 from typing import Generic, TypeVar
 
 Schema = TypeVar("Schema")
@@ -45,10 +46,10 @@ class Writers(Generic[Schema]):
     """A bounded memory of schemas. May be used from several threads.
 
     Args:
-        load: returns the schema of an id; raises KeyError or UnknownSchema where there is none, and any other error
-            where the registry does not answer.
+        load: returns the schema of an id; raises KeyError or UnknownSchema where there is none, and SchemasAway where
+            the registry does not answer. Any other error is a mistake, and holds up no other id.
         clock: seconds of a clock that never goes back.
-        list_ids: returns the ids of the topic's own schemas; raises where the registry does not answer. Without it an
+        list_ids: returns the ids of the topic's own schemas; raises as `load` does. Without it an
             id that was unknown a moment ago stays so for `UNKNOWN_SECONDS`.
     """
 
@@ -65,9 +66,12 @@ class Writers(Generic[Schema]):
         # Listed, and yet of no use: not looked up again until the list is another.
         self._useless: set[int] = set()
         self._list_again_at = clock()
-        self._known: OrderedDict[int, Schema] = OrderedDict()
+        self._known: dict[int, Schema] = {}
+        # Of the known: those that stay, and the others in the order in which they came.
+        self._kept: frozenset[int] = frozenset()
+        self._passing: OrderedDict[int, None] = OrderedDict()
         self._unknown: OrderedDict[int, tuple[float, str]] = OrderedDict()
-        self._away: tuple[float, Exception] | None = None
+        self._away: tuple[float, SchemasAway] | None = None
         self._allowance = float(LOOKUPS_AT_ONCE)
         self._allowed_at = clock()
         self._lock = threading.Lock()
@@ -101,24 +105,28 @@ class Writers(Generic[Schema]):
                 while len(self._unknown) > UNKNOWN_MAX:
                     self._unknown.popitem(last=False)
             raise UnknownSchema(why) from None
-        except Exception as error:
-            self._away = (self._clock() + AWAY_SECONDS, error)
+        except SchemasAway as error:
+            self._note_away(error)
             raise
         with self._lock:
             self._unknown.pop(schema_id, None)
             self._known[schema_id] = found
-            while len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
+            if schema_id not in self._kept:
+                self._passing[schema_id] = None
+            while len(self._passing) > KNOWN_MAX:
+                del self._known[self._passing.popitem(last=False)[0]]
         return found
 
     def load(self, schema_ids: Iterable[int]) -> None:
-        """Look the topic's own schemas up before they are needed; ids without a usable schema are passed over.
+        """Look the topic's own schemas up before they are needed, and keep them for good.
+
+        Ids without a usable schema are passed over.
 
         Raises:
             SchemasAway: as `get`.
         """
-        self._listed = frozenset(schema_ids)
-        for schema_id in self._listed:
+        self._listed = self._kept = frozenset(schema_ids)
+        for schema_id in self._kept:
             with suppress(UnknownSchema):
                 self.get(schema_id)
 
@@ -146,8 +154,8 @@ class Writers(Generic[Schema]):
                 self._raise_while_away(asked_at)
                 try:
                     listed = self._list_ids()
-                except Exception as error:  # raised again: whatever it is, the registry does not answer
-                    self._away = (self._clock() + AWAY_SECONDS, error)
+                except SchemasAway as error:
+                    self._note_away(error)
                     raise
                 if listed != self._listed:
                     self._listed = listed
@@ -158,4 +166,8 @@ class Writers(Generic[Schema]):
 
     def _raise_while_away(self, now: float) -> None:
         if self._away is not None and self._away[0] > now:
-            raise self._away[1]
+            # A new one each time: each raise of the same one would add frames to it, and these hold messages.
+            raise copy(self._away[1])
+
+    def _note_away(self, error: SchemasAway) -> None:
+        self._away = (self._clock() + AWAY_SECONDS, copy(error))

@@ -26,6 +26,7 @@ _SCHEMA_NOT_FOUND = 40403
 # How registries refuse an id that they would never give. Any other status means that the registry can't answer now.
 _NO_ID = frozenset({400, 404, 422})
 _RETRY_SECONDS = 1.0
+_VERSIONS_MAX = 100
 
 _log = get_logger(__name__)
 Made = TypeVar("Made")
@@ -115,13 +116,15 @@ class Registry:
         return sorted(held, key=lambda one: one.version)
 
     def ids(self, topic: str) -> frozenset[int]:
-        """The ids of all versions of a topic's schema (name without prefix), in one request where no version is new.
+        """The ids of a topic's schema (name without prefix), in one request where no version is new.
+
+        Of more than 100 versions only the newest: whoever registers versions must not make everybody's start longer.
 
         Raises:
             RegistryUnavailable: the registry does not answer.
         """
         subject = f"{self._kafka.topic(topic)}-value"
-        numbers = self._found(partial(self._client.get_versions, subject)) or []
+        numbers = sorted(self._found(partial(self._client.get_versions, subject)) or [])[-_VERSIONS_MAX:]
         for number in numbers:
             if (subject, number) not in self._ids:
                 version = self._found(partial(self._client.get_version, subject, number))
@@ -172,13 +175,14 @@ class Registry:
         Raises:
             RegistryUnavailable: the registry does not answer, or lacks the newest schema.
         """
+        own = self.schema_id(topic)
         made = codec(
             topic,
-            schema_id=self.schema_id(topic),
+            schema_id=own,
             fetch_schema=self.fetch_schema,
             list_ids=partial(self.ids, topic),
         )
-        made.load(self.ids(topic))
+        made.load({own, *self.ids(topic)})
         return made
 
     def raw_codec(self) -> RawCodec:
@@ -189,13 +193,14 @@ class Registry:
 
     def record_codec(self, topic: str) -> RecordCodec:
         """A codec of a topic that is written as plain records; see `codec`."""
+        own = self.schema_id(topic)
         made = RecordCodec(
             topic,
-            schema_id=self.schema_id(topic),
+            schema_id=own,
             fetch_schema=self.fetch_schema,
             list_ids=partial(self.ids, topic),
         )
-        made.load(self.ids(topic))
+        made.load({own, *self.ids(topic)})
         return made
 
     def encoder(self, topic: str, run: Sequence[str] = ()) -> Encode:

@@ -38,6 +38,8 @@ _TABLE = "raw_events_store"
 # The most offsets held in memory at once, with four bytes each.
 _OFFSETS_PER_PASS = 1_000_000
 _EVENTS_PER_QUESTION = 500
+# An id has up to 256 bytes, and ClickHouse takes 128 KiB for one value of a question.
+_ID_BYTES_PER_QUESTION = 48 * 1024
 # Messages wait for their question in memory; a message has 8 MiB at most.
 _BYTES_PER_QUESTION = 16 * 1024 * 1024
 # Gaps closer to each other than this are read in one go.
@@ -148,7 +150,7 @@ class RawAudit:
         Only events that belong to this partition and to the sample.
         """
         chunk: list[tuple[PlatformRaw, Message]] = []
-        held_bytes = 0
+        held_bytes = id_bytes = 0
         for message in self._reader.read(self._topic, partition, first, last):
             if rows.has(message) or self._is_of_others(message, partition):
                 continue
@@ -163,9 +165,14 @@ class RawAudit:
                 continue
             chunk.append((event, message))
             held_bytes += message.held_bytes
-            if len(chunk) >= _EVENTS_PER_QUESTION or held_bytes >= _BYTES_PER_QUESTION:
+            id_bytes += len(event.event_id.encode()) + len(event.workspace_id)
+            if (
+                len(chunk) >= _EVENTS_PER_QUESTION
+                or held_bytes >= _BYTES_PER_QUESTION
+                or id_bytes >= _ID_BYTES_PER_QUESTION
+            ):
                 yield chunk
-                chunk, held_bytes = [], 0
+                chunk, held_bytes, id_bytes = [], 0, 0
         if chunk:
             yield chunk
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from schemas.codec import RawCodec, schema_text
@@ -26,9 +27,12 @@ class _Empty:
     """A store without a row, and a topic of one partition."""
 
     def __init__(self, values: list[bytes]) -> None:
+        self.asked: list[int] = []
         self._messages = [Message(RAW, 0, offset, b"w", value, AT) for offset, value in enumerate(values)]
 
     def stream(self, query: str, parameters: dict[str, Any]) -> Iterator[Any]:
+        if "keys" in parameters:
+            self.asked.append(len(orjson.dumps(parameters["keys"])))
         return iter(())
 
     def keeps_raw_event(self, captured_at: int) -> bool:
@@ -67,8 +71,11 @@ def _of_schema(schema_id: int) -> bytes:
 
 
 def _audit(registry: _Registry, values: list[bytes]) -> tuple[RawAudit, RawCodec]:
+    return _audit_of(registry, _Empty(values))
+
+
+def _audit_of(registry: _Registry, world: _Empty) -> tuple[RawAudit, RawCodec]:
     codec = RawCodec(schema_id=7, fetch_schema=registry.fetch, list_ids=lambda: {7})
-    world = _Empty(values)
     made = RawAudit(RAW, cast("AuditStore", world), cast("TopicReader", world), codec, partitions=1, group="g")
     return made, codec
 
@@ -80,6 +87,14 @@ def _missing(made: RawAudit) -> list[str]:
 def test_messages_of_invented_schemas_are_no_events_and_hide_none() -> None:
     made, _ = _audit(_Registry(), [_of_schema(8), _event(1), _of_schema(2**32 - 1), _event(2)])
     assert _missing(made) == ["e1", "e2"]
+
+
+def test_long_ids_are_asked_for_in_questions_that_are_short_enough() -> None:
+    ids = [f"{number:04}" + "é" * 126 for number in range(600)]
+    values = [WRITER.encode(bluesky_event("w", "c", long, {"t": {"likeCount": 1}}, captured_at=AT)) for long in ids]
+    world = _Empty(values)
+    assert _missing(_audit_of(_Registry(), world)[0]) == ids
+    assert max(world.asked) < 100_000
 
 
 def test_a_registry_that_is_away_does_not_make_events_look_stored() -> None:
