@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import struct
 import time
@@ -10,12 +11,18 @@ import tracemalloc
 from dataclasses import replace
 from typing import Any
 
+import fastavro
+import fastavro.utils
 import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec, codec, schema_text
 from schemas.foreign import TEXT_MAX, bounded
+from schemas.measuring import Measure, _Walk
 from schemas.positional import PositionalCodec
 from schemas.writers import KNOWN_MAX, SchemasAway, UnknownSchema, Writers
+from tests.support import properties
 from tests.support.backend import bluesky_event
 
 RAW = "platform.raw"
@@ -180,3 +187,42 @@ def test_a_mistake_with_one_schema_holds_up_no_other() -> None:
     assert held.get(1) == 1
     with pytest.raises(UnknownSchema):
         held.get(4)
+
+
+def _records(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    # Few names in few namespaces, so that references are often to the nearer of two types of one short name.
+    return st.builds(
+        lambda name, namespace, kinds: {
+            "type": "record", "name": name, **({"namespace": namespace} if namespace else {}),
+            "fields": [{"name": f"f{number}", "type": kind} for number, kind in enumerate(kinds)],
+        },
+        st.sampled_from("ABC"), st.sampled_from(["", "a", "b", "a.b"]), st.lists(children, max_size=3),
+    )  # fmt: skip
+
+
+KINDS = st.recursive(
+    st.sampled_from(["null", "boolean", "int", "long", "float", "double", "bytes", "string", "A", "B", "a.A", "a.b.C"]),
+    lambda children: st.one_of(
+        _records(children),
+        st.builds(lambda kind: {"type": "array", "items": kind}, children),
+        st.builds(lambda kind: {"type": "map", "values": kind}, children),
+        st.builds(lambda kind: ["null", kind], children),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=properties.of(400), suppress_health_check=list(HealthCheck))
+@given(KINDS)
+def test_the_measure_walks_as_the_general_reader_reads(kind: Any) -> None:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "x", "type": kind}]}
+    try:
+        parsed: Any = fastavro.parse_schema(schema)
+        value = fastavro.utils.generate_one(parsed)
+    except Exception:  # no schema: a name that nobody has defined, or that two have
+        reject()
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, parsed, value)
+    data = out.getvalue()
+    Measure(parsed, parsed["__named_schemas"], 1_000_000).check(data, 0)
+    assert _Walk(data, parsed["__named_schemas"], 1_000_000).over(parsed, 0, 0) == len(data)
