@@ -13,7 +13,7 @@ from tests.support import properties
 from tests.support.budgets import FolderTimes
 from tests.support.certificates import share_authorities
 from tests.support.engines import EmbeddedEngines, Engines, ExternalEngines, in_database, query_clickhouse
-from tests.support.processes import FilesTogether, in_order, take_own_ports
+from tests.support.processes import FilesTogether, in_order, take_interrupts, take_own_ports
 
 properties.register()
 
@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Until all tests are collected: hardly anything of theirs is garbage, and looking through it takes seconds.
     gc.disable()
     take_own_ports()
+    take_interrupts()
     share_authorities()
     config.pluginmanager.register(FolderTimes())
 

@@ -8,6 +8,7 @@ there.)
 
 from __future__ import annotations
 
+import signal
 from os import environ
 
 import pytest
@@ -97,6 +98,12 @@ def share_of_ports(all_ports: range, process: str, count: int) -> range:
     length = len(all_ports) // count
     start = all_ports.start + int(process.removeprefix("gw")) * length
     return range(start, start + length)
+
+
+def take_interrupts() -> None:
+    """Let SIGINT interrupt: a shell makes what it starts in the background ignore it, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def take_own_ports() -> None:
