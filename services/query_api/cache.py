@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
@@ -33,9 +33,8 @@ _SMALL_BYTES = 64 * 1024
 # The memory of an entry besides its value: the key, the tags and their places in the tables.
 _ENTRY_BYTES = 1_000
 _MOST_RECENT = 200_000
-# Keys that were asked for lately, twice as many at most.
+# Hashes of keys that were asked for lately, twice as many at most.
 _MOST_ASKED = 20_000
-_NEVER = object()
 
 
 @dataclass(slots=True)
@@ -104,8 +103,8 @@ class AnswerCache(Generic[Value]):
         self._by_tag: dict[bytes, set[Hashable]] = {}
         self._dropped_at: OrderedDict[bytes, float] = OrderedDict()
         self._forgotten_until = float("-inf")
-        self._asked: dict[Hashable, None] = {}
-        self._asked_before: dict[Hashable, Any] = {}
+        self._asked: set[int] = set()
+        self._asked_before: set[int] = set()
         self.is_fed = True
         """Whether changes reach this cache; while they don't, no kept answer counts as current."""
 
@@ -180,12 +179,15 @@ class AnswerCache(Generic[Value]):
 
     def is_asked_again(self, key: Hashable) -> bool:
         """Whether a key was asked for lately, and note that it is: what is asked for once need not be kept."""
-        if key in self._asked:
+        # Hashes alone: keys take more memory, and more time of the collector. Where two keys share a hash, one is kept
+        # a read too early.
+        asked = hash(key)
+        if asked in self._asked:
             return True
         if len(self._asked) >= _MOST_ASKED:
-            self._asked, self._asked_before = {}, self._asked
-        self._asked[key] = None
-        return self._asked_before.pop(key, _NEVER) is None
+            self._asked, self._asked_before = set(), self._asked
+        self._asked.add(asked)
+        return asked in self._asked_before
 
     def distrust(self) -> None:
         """What is being made now may be old: keep none of it."""

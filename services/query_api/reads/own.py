@@ -30,6 +30,7 @@ _new_target: Callable[[tuple[Any, ...]], Target] = partial(tuple.__new__, Target
 _new_post: Callable[[tuple[Any, ...]], Post] = partial(tuple.__new__, Post)
 # The fields with which both a target in the store and one of a reply begin.
 _SHOWN = Target._fields.index("values") + 1
+_CHANNEL = Target._fields.index("channel_id")
 # After an old answer, so long replies say how old they may be.
 _STALE_SECONDS = 5.0
 # Looked up without giving way: a page of 500 takes some milliseconds.
@@ -99,18 +100,19 @@ async def _nothing() -> None:
 
 def post(view: View, directory: Directory, workspace_id: str, post_id: str) -> Post | None:
     """A post as replies need it; None where it is not there."""
-    stored = view.post(workspace_id, post_id)
-    if stored is None:
+    read = view.read_post(workspace_id, post_id)
+    if read is None:
         return None
+    status, created_at, published_at, updated_at, stored = read
     # What a reply needs of a target begins with what is stored of it.
     channel_of = directory.get
     targets: list[Target] = []
-    for target in stored.targets:
-        channel = channel_of(workspace_id, target.channel_id)
+    for target in stored:
+        channel = channel_of(workspace_id, target[_CHANNEL])
         if channel is not None:
             more = channel.platform, channel.username, post_id
             targets.append(_new_target(target[:_SHOWN] + more))
-    return _new_post((*stored[:5], tuple(targets)))
+    return _new_post((post_id, status, created_at, published_at, updated_at, tuple(targets)))
 
 
 def posts(view: View, workspace_id: str, ids: Sequence[str]) -> dict[str, StoredPost]:

@@ -163,7 +163,9 @@ class EndpointServer(Generic[Context, Question, Value]):
             if self._action.is_large(question):
                 status = await self._send_large(question, request, kept_by, scope, receive, send, more)
             elif kept_by is not None:
-                reply, age = await self._kept(question, request, kept_by, is_large=False)
+                reply, age = self._made_at_once(question, request, kept_by), 0.0
+                if reply is None:
+                    reply, age = await self._kept(question, request, kept_by, is_large=False)
                 status = await reply.send(send, headers, (*more, *self._age(age)))
             else:
                 answer = self._action.at_once(self._context, question) or await self._action.answer(
@@ -289,32 +291,42 @@ class EndpointServer(Generic[Context, Question, Value]):
         # This stream is made while it is sent, and waits for turns of its own.
         return await send_stream(answer, scope, receive, send, (*more, *self._age(0.0)))
 
+    def _made_at_once(self, question: Question, request: Request[Any], key: Hashable) -> Reply | None:
+        """A new reply where it can be had without waiting, so that nobody else can ask meanwhile; None where it can't.
+
+        Raises:
+            NotFound: what is asked for is known not to be there.
+        """
+        cache = self._cache
+        assert cache is not None
+        self._tally.misses += 1
+        began_at = cache.now()
+        answer = self._action.at_once(self._context, question)
+        if answer is None:
+            return None
+        reply = self._checked_reply(self._action.reply(answer))
+        # To keep it takes as long as to look it up: what is asked for once is not kept.
+        if cache.is_asked_again(key):
+            self._keep(cache, key, question, request, answer, reply, began_at)
+        return reply
+
     async def _kept(
         self, question: Question, request: Request[Any], key: Hashable, *, is_large: bool
     ) -> tuple[Reply, float]:
-        """The kept reply, or a new one, with its age in seconds.
+        """The kept reply, or a new one where `_made_at_once` made none, with its age in seconds.
 
         Raises:
             ReadsUnavailable: no new reply can be made, and no old one is known.
         """
         cache = self._cache
         assert cache is not None
-        # While this caller waited for its turn, another caller may have made the reply.
-        entry = cache.get(key) if is_large else None
-        if entry is not None:
-            self._tally.hits += 1
-            return entry.value, cache.now() - entry.made_at
-        self._tally.misses += 1
-        if not is_large:
-            # Without a flight: nobody else can ask meanwhile.
-            began_at = cache.now()
-            answer = self._action.at_once(self._context, question)
-            if answer is not None:
-                reply = self._checked_reply(self._action.reply(answer))
-                # To keep it takes as long as to look it up: what is asked for once is not kept.
-                if cache.is_asked_again(key):
-                    self._keep(cache, key, question, request, answer, reply, began_at)
-                return reply, 0.0
+        if is_large:
+            # While this caller waited for its turn, another caller may have made the reply.
+            entry = cache.get(key)
+            if entry is not None:
+                self._tally.hits += 1
+                return entry.value, cache.now() - entry.made_at
+            self._tally.misses += 1
         try:
             return await self._flights.share(key, partial(self._fill, cache, key, question, request, is_large)), 0.0
         except ReadsUnavailable:

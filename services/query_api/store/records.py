@@ -95,11 +95,7 @@ _NULLS = tuple([NO_POST_VALUES[count:] for count in range(_METRICS + 1)])
 
 
 class StoredPost(NamedTuple):
-    """A post of the catalog and the figures of its targets, in order, without those that are deleted or another's.
-
-    Attributes:
-        offsets: of the catalog's message and of the figures'.
-    """
+    """A post of the catalog and the figures of its targets, in order, without those that are deleted or another's."""
 
     post_id: str
     status: str
@@ -107,10 +103,11 @@ class StoredPost(NamedTuple):
     published_at: int | None
     updated_at: int
     targets: tuple[StoredTarget, ...]
-    offsets: tuple[int, int]
 
 
-_new_post: Callable[[tuple[Any, ...]], StoredPost] = partial(tuple.__new__, StoredPost)
+ReadPost = tuple[str, int | None, int | None, int, list[tuple[Any, ...]]]
+"""The fields of a `StoredPost` behind its id, with the targets as plain tuples of a `StoredTarget`'s fields."""
+
 _new_register: Callable[[tuple[Any, ...]], Register] = partial(tuple.__new__, Register)
 
 
@@ -267,7 +264,13 @@ def measured(figures: bytes, target_id: str) -> Values | None:
     return tuple(values) + _NULLS[len(values)]
 
 
-def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int]) -> StoredPost | None:
+def post(post_id: str, read: ReadPost) -> StoredPost:
+    """A post that was read."""
+    status, created_at, published_at, updated_at, targets = read
+    return StoredPost(post_id, status, created_at, published_at, updated_at, tuple(map(_new_target, targets)))
+
+
+def read_post(catalog: bytes, figures: bytes) -> ReadPost | None:
     """A post of its two payloads; None where an old aggregator wrote the figures, without those of each target.
 
     Raises:
@@ -278,31 +281,38 @@ def post(post_id: str, catalog: bytes, figures: bytes, offsets: tuple[int, int])
         return None
     try:
         status, created_at, published_at, updated_at, targets = _loaded(catalog)
-        shown = [
-            _stored_target(target, published_at, figures_of)
-            for target in targets
-            if (figures_of := held.get(target[0])) is not None and target[3] != _DELETED
-        ]
-        return _new_post((post_id, status, created_at, published_at, updated_at, tuple(shown), offsets))
+        shown: list[tuple[Any, ...]] = []
+        for target in targets:
+            figures_of = held.get(target[0])
+            if figures_of is None or target[3] == _DELETED:
+                continue
+            captured_at, values, sources = figures_of
+            values = tuple(values) + _NULLS[len(values)]
+            if len(target) != _PLAIN_FIELDS:
+                shown.append(_odd_target(target, published_at, captured_at, values, sources))
+                continue
+            # Nearly all are like this: written out, since a call takes as long as the rest.
+            target_id, channel_id, post_type, status_of, external_id, permalink, at, content = target
+            shown.append(
+                (
+                    target_id, channel_id, post_type, status_of, external_id, permalink,
+                    published_at if at is None else at, content, False, None, _NO_DETAIL, captured_at, values, sources,
+                    _PRODUCT,
+                )
+            )  # fmt: skip
+        return status, created_at, published_at, updated_at, shown
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
 
 
-def _stored_target(target: Sequence[Any], published_at: int | None, figures: Sequence[Any]) -> StoredTarget:
-    captured_at, values, sources = figures
-    values = tuple(values) + _NULLS[len(values)]
-    if len(target) == _PLAIN_FIELDS:
-        target_id, channel_id, post_type, status, external_id, permalink, at, content = target
-        return _new_target(
-            (
-                target_id, channel_id, post_type, status, external_id, permalink, published_at if at is None else at,
-                content, False, None, _NO_DETAIL, captured_at, values, sources, _PRODUCT,
-            )
-        )  # fmt: skip
+def _odd_target(
+    target: Sequence[Any], published_at: int | None, captured_at: int | None, values: Values, sources: Sequence[Any]
+) -> tuple[Any, ...]:
+    """The fields of a target that is not plain; see `_target`."""
     at = published_at if target[6] is None else target[6]
     # Payloads from before there was an origin end with the detail.
     origin = target[_FIELDS] if len(target) > _FIELDS else _PRODUCT
-    return _new_target((*target[:6], at, *target[7:_FIELDS], captured_at, values, sources, origin))
+    return (*target[:6], at, *target[7:_FIELDS], captured_at, values, sources, origin)
 
 
 def register_of(captured_at: int, values: Values, sources: Sequence[Any]) -> Register:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 from schemas.metrics import (
@@ -36,7 +35,6 @@ from services.query_api.reads.query import (
     PostScores,
     Target,
     latest,
-    rate,
     totals,
     video_views,
     with_fallback,
@@ -109,7 +107,8 @@ def _rate(shown: _Shown, base: int) -> float | None:
         for values in shown.parts
         if (engagements := post_engagements(values)) is not None and (shown_to := values[base] or 0) > 0
     ]
-    return _number(rate(sum(pair[0] for pair in counted), sum(pair[1] for pair in counted)))
+    # Python rounds the quotient of two whole numbers once, as it does a fraction's, in a tenth of the time.
+    return sum(pair[0] for pair in counted) / sum(pair[1] for pair in counted) if counted else None
 
 
 def _shares(shown: _Shown) -> int | None:
@@ -194,10 +193,6 @@ def _first_comment(held: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "published_at": _time_of_text(held.get("published_at")),
         "created_at": _time_of_text(held.get("created_at")),
     }
-
-
-def _number(fraction: Fraction | None) -> float | None:
-    return None if fraction is None else float(fraction)
 
 
 def _time(instant: int | None) -> str | None:

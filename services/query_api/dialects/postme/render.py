@@ -7,7 +7,6 @@ from typing import Any
 from schemas.metrics import (
     COMMENTS,
     INT64_MAX,
-    INT64_MIN,
     LIKES,
     MILLIS_MAX,
     REACH,
@@ -70,23 +69,26 @@ def post_insights(post: Post) -> dict[str, Any]:
             updated_at = at
     for channel_id in several:
         _bound(blocks[channel_id])
+    all_engagements = all_likes + all_comments + all_shares + all_saves
     totals: dict[str, Any] = {
         "views": all_views,
-        "engagements": bounded(all_likes + all_comments + all_shares + all_saves),
+        "engagements": all_engagements,
         "reach": all_reach,
-        "impressions": bounded(all_impressions),
+        "impressions": all_impressions,
         "likes": all_likes,
         "comments": all_comments,
         "shares": all_shares,
         "saves": all_saves,
-        # A single duration is within the column's range anyway.
-        "watch_time_seconds": whole_seconds(max(-MILLIS_MAX, min(MILLIS_MAX, all_watched))),
+        "watch_time_seconds": whole_seconds(all_watched),
     }
-    if (
-        max(all_views, all_reach, all_likes, all_comments, all_shares, all_saves) > INT64_MAX
-        or min(all_views, all_reach, all_likes, all_comments, all_shares, all_saves) < INT64_MIN
-    ):
+    # A single duration is within the column's range anyway.
+    if not -MILLIS_MAX <= all_watched <= MILLIS_MAX:
+        totals["watch_time_seconds"] = whole_seconds(MILLIS_MAX if all_watched > 0 else -MILLIS_MAX)
+    # One look at all sums: a sign, or a bit beyond the bound, shows in their bits together.
+    bits = all_views | all_engagements | all_reach | all_impressions | all_likes | all_comments | all_shares | all_saves
+    if not 0 <= bits <= INT64_MAX:
         _bound(totals)
+        totals["impressions"] = bounded(all_impressions)
     return {
         "post_id": post.post_id,
         "totals": totals,

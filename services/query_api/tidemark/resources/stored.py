@@ -10,7 +10,7 @@ from services.query_api.tidemark.resources.states import PostState, TargetState,
 
 def stored_post(workspace_id: str, stored: StoredPost, channel_of: ChannelOf) -> PostState:
     """A post of the API's own store, with its targets whose channels are there; its figures are not explained yet."""
-    post_id, status, created_at, published_at, updated_at, held, _ = stored
+    post_id, status, created_at, published_at, updated_at, held = stored
     targets = [
         _target(target, post_id, channel, updated_at)
         for target in held

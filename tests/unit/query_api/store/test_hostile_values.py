@@ -197,7 +197,7 @@ def test_any_values_are_survived_and_the_next_ones_heal(
                 stored = txn.get(key.encode(), db=environment.databases[table.encode()])
                 assert stored is not None
                 found.append(layout.unpack(key.encode(), stored).payload)
-            shown = records.post(key, found[0], found[1], (0, 0))
-            assert shown is not None
-            assert shown.targets[0].values[3] == expected
+            read = records.read_post(found[0], found[1])
+            assert read is not None
+            assert records.post(key, read).targets[0].values[3] == expected
     environment.close()

@@ -484,9 +484,10 @@ async def test_what_was_stored_and_written_before_there_was_discovery_is_read(tm
     assert records.channel("w1", "c1", old) == CatalogChannel("w1", "c1", "x", "e", "u", "active", None, 5)
     stored = [["t1", "c1", "", "published", "e", None, None, None, False, None, {"enabled": True}]]
     catalog = orjson.dumps(["published", 1, 2, 3, stored])
-    post = records.post("p1", catalog, orjson.dumps({"t1": [None, [], []]}), (0, 0))
-    assert post is not None
-    assert (post.targets[0].detail, post.targets[0].origin) == ({"enabled": True}, "product")
+    read = records.read_post(catalog, orjson.dumps({"t1": [None, [], []]}))
+    assert read is not None
+    target = records.post("p1", read).targets[0]
+    assert (target.detail, target.origin) == ({"enabled": True}, "product")
 
 
 async def test_topics_that_were_set_back_are_noticed_also_where_they_reach_as_far_again(tmp_path: Path) -> None:
