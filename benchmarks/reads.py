@@ -32,7 +32,7 @@ from benchmarks.reads_load import CONNECTIONS, PACED_CONNECTIONS, Load, Posts
 from benchmarks.reads_peers import ROUTED_PATH, STATIC_PATH, catalog_channels, catalog_keys
 from benchmarks.reads_postgres import NoPostgres, fill, postgres
 from benchmarks.report import Ratio, Result
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, reply
 from benchmarks.workload import Workload
 from services.query_api.serving.auth import new_key
 from services.runtime.following import Batch, Follower
@@ -268,7 +268,7 @@ class ReadStage(Stage):
     def get(self, origin: str, path: str, number: int = 0) -> httpx.Response:
         """One reply."""
         headers = {"authorization": f"Bearer {self.keys[number % WORKSPACES]}"}
-        return httpx.get(origin + path, headers=headers, timeout=10, trust_env=False)
+        return reply(origin, path, headers, timeout=10)
 
     def shown(self, origin: str) -> list[Any]:
         """What some posts read, without the time of their figures."""

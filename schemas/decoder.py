@@ -58,7 +58,10 @@ def _bad(what: str) -> None:
 
 
 class _NullableLongs(dict[bytes, int | None]):
-    """Decoded integers and nulls, looked up by their bytes with the union's branch; large ones are made each time."""
+    """Decoded integers and nulls, looked up by their bytes with the union's branch.
+
+    Large ones are made each time, and so are medium ones once the first `_KEPT_MAX` are known.
+    """
 
     def __missing__(self, encoded: bytes) -> int | None:
         if encoded == b"\0":
@@ -66,10 +69,11 @@ class _NullableLongs(dict[bytes, int | None]):
         elif len(encoded) == _MEDIUM_BYTES:
             # Most figures that are looked up in vain: up to a million.
             number = encoded[1] & 0x7F | (encoded[2] & 0x7F) << 7 | encoded[3] << 14
-            return (number >> 1) ^ -(number & 1)
+            value = (number >> 1) ^ -(number & 1)
         else:
             value, _ = _long(encoded, 1)
-        if len(encoded) <= _SMALL_BYTES:
+        # Small ones always: they are most figures, and large ones that came first must not keep them out.
+        if len(encoded) <= _SMALL_BYTES or (len(encoded) == _MEDIUM_BYTES and len(self) < _KEPT_MAX):
             self[encoded] = value
         return value
 
@@ -92,10 +96,11 @@ def _time(data: bytes, at: int) -> tuple[int, int]:
 
 # With the branch: integers of two bytes, 16,384 of them, and of three.
 _SMALL_BYTES, _MEDIUM_BYTES = 3, 4
+_KEPT_MAX = 32_768
 # Figures come in rows of optional integers: one match of a pattern finds all of a row at the speed of C.
 _ROW_MIN = 4
 _OPTIONAL = {
-    "long": rb"\x00|\x02[\x80-\xff]{0,9}[\x00-\x7f]",
+    "long": rb"\x00|\x02[\x80-\xff]{0,9}+[\x00-\x7f]",
     "double": rb"\x00|\x02.{8}",
     # 9 bytes hold 18 digits; an unscaled integer of more is none of ours.
     "decimal": rb"\x00|\x02(?:" + b"|".join(rb"\x%02x.{%d}" % (2 * n, n) for n in range(1, 10)) + rb")",
@@ -125,7 +130,7 @@ class _Source:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
-            "long_": _long, "end_": _end, "double_": _DOUBLE, "bad_": _bad, "longs_": _LONGS,
+            "long_": _long, "end_": _end, "double_": _DOUBLE, "bad_": _bad, "longs_": _LONGS.__getitem__,
             "times_": _TIMES, "time_": _time,
         }  # fmt: skip
 
@@ -187,7 +192,7 @@ class _Source:
         self.add(1, f"m = {self.name(_row_pattern(kinds, is_kept=bool(into)))}.match(d, i)")
         self.add(1, "if m is None:", "    bad_('optional figures are not of the schema')", "i = m.end()")
         if into:
-            self.add(1, f"{', '.join(into)} = [longs_[x] for x in m.groups()]")
+            self.add(1, f"{', '.join(into)} = map(longs_, m.groups())")
 
     def text(self, indent: int) -> None:
         """Lines after which a text lies from `s` to `i`; that it ends within the value is checked at its end."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -193,8 +193,8 @@ class Environment:
                     for name in _DATABASES:
                         with txn.cursor(db=self.databases[name]) as cursor:
                             entries = cursor.iternext(keys=True, values=True)
-                            while some := list(islice(entries, _PACKED_AT_ONCE)):
-                                other.append(name, some)
+                            while other.append(name, islice(entries, _PACKED_AT_ONCE)):
+                                pass
                     identity = txn.get(_IDENTITY, db=self.databases[layout.META])
                 if identity is not None:
                     other.name(Identity(*orjson.loads(identity)[:3]))
@@ -205,10 +205,11 @@ class Environment:
             shutil.rmtree(path, ignore_errors=True)
             raise
 
-    def append(self, name: bytes, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        """Put entries behind all others of a database; they are in the order of their keys."""
+    def append(self, name: bytes, entries: Iterable[tuple[bytes, bytes]]) -> int:
+        """Put entries behind all others of a database; they are in the order of their keys. Returns how many."""
         with self.writing() as txn, txn.cursor(db=self.databases[name]) as cursor:
-            cursor.putmulti(entries, append=True)
+            count: int = cursor.putmulti(entries, append=True)[0]
+            return count
 
     # What it is of.
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import decoder
 from schemas.codec import schema_text
 from schemas.decoder import NotDecodable, compile_decoder
 from schemas.encoder import UnsupportedSchemaError, compile_encoder
@@ -80,3 +81,15 @@ def test_a_list_of_too_many_items_is_not_made() -> None:
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(UnsupportedSchemaError):
         compile_decoder({"fields": [{"name": "m", "type": {"type": "map", "values": "string"}}]})
+
+
+def test_figures_are_read_alike_however_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_KEPT_MAX", 3)
+    schema = {"fields": [{"name": f"f{at}", "type": ["null", "long"]} for at in range(4)]}
+    encode, longs = compile_encoder(schema), decoder._NullableLongs()
+    monkeypatch.setattr(decoder, "_LONGS", longs)
+    decode = compile_decoder(schema)
+    for row in [(9_000, 10_000, 11_000, 12_000), (None, 1, -1, 2**40), (12_000, 9_000, None, 2**40)]:
+        assert decode(encode(row), 0) == row
+        assert decode(encode(row), 0) == row
+    assert set(longs.values()) == {9_000, 10_000, 11_000, None, 1, -1}
