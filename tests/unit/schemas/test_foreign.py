@@ -224,5 +224,10 @@ def test_the_measure_walks_as_the_general_reader_reads(kind: Any) -> None:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, parsed, value)
     data = out.getvalue()
-    Measure(parsed, parsed["__named_schemas"], 1_000_000).check(data, 0)
+    try:
+        Measure(parsed, parsed["__named_schemas"], 1_000_000).check(data, 0)
+    except TooMuch as error:
+        if "nests too deep" not in str(error):
+            raise
+        reject()  # a record of itself, of which a value came out deeper than is read
     assert _Walk(data, parsed["__named_schemas"], 1_000_000).over(parsed, 0, 0) == len(data)
