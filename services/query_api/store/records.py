@@ -23,11 +23,12 @@ from services.query_api.store.layout import Damaged
 
 _METRICS = len(POST_METRICS)
 _NO_DETAIL: Mapping[str, Any] = {}
-# Targets of a post are much alike: packed, two take a third less, for a microsecond.
+# Targets of a post are much alike: packed, two take a third less, for a microsecond. The figures of two targets are
+# just short enough to be left as they are: that takes 80 bytes more, and 0.4 us less of each read.
 _PACKED = b"\x01"
 _PACKED_BYTE = _PACKED[0]
 _loads, _unpacked = orjson.loads, lz4.block.decompress
-_SHORT_BYTES = 160
+_SHORT_BYTES = 256
 _WINDOW = len(WINDOW_METRICS)
 # A target's fields as they are stored: of a plain one, and of any one without its origin.
 _PLAIN_FIELDS, _FIELDS = 8, 11
