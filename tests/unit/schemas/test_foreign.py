@@ -14,12 +14,12 @@ from typing import Any
 import fastavro
 import fastavro.utils
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec, MalformedEvent, RecordCodec, codec, schema_text
 from schemas.foreign import TEXT_MAX, bounded
-from schemas.measuring import Measure, _Walk
+from schemas.measuring import Measure, TooMuch, _Walk
 from schemas.positional import PositionalCodec
 from schemas.writers import KNOWN_MAX, SchemasAway, UnknownSchema, Writers
 from tests.support import properties
@@ -214,6 +214,13 @@ KINDS = st.recursive(
 
 @settings(deadline=None, max_examples=properties.of(400), suppress_health_check=list(HealthCheck))
 @given(KINDS)
+@example(
+    {
+        "type": "record",
+        "name": "B",
+        "fields": [{"name": "f0", "type": ["null", "B"]}, {"name": "f1", "type": ["null", "B"]}],
+    }
+)
 def test_the_measure_walks_as_the_general_reader_reads(kind: Any) -> None:
     schema = {"type": "record", "name": "R", "fields": [{"name": "x", "type": kind}]}
     try:
