@@ -72,8 +72,8 @@ class _NullableLongs(dict[bytes, int | None]):
             value = (number >> 1) ^ -(number & 1)
         else:
             value, _ = _long(encoded, 1)
-        # Small ones always: they are most figures, and large ones that came first must not keep them out.
-        if len(encoded) <= _SMALL_BYTES or (len(encoded) == _MEDIUM_BYTES and len(self) < _KEPT_MAX):
+        # Small ones always: they are most figures, and medium ones that came first must not keep them out.
+        if len(encoded) <= (_MEDIUM_BYTES if len(self) < _KEPT_MAX else _SMALL_BYTES):
             self[encoded] = value
         return value
 

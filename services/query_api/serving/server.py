@@ -165,7 +165,7 @@ class EndpointServer(Generic[Context, Question, Value]):
             elif kept_by is not None:
                 reply, age = self._made_at_once(question, request, kept_by), 0.0
                 if reply is None:
-                    reply, age = await self._kept(question, request, kept_by, is_large=False)
+                    reply, age = await self._made(question, request, kept_by, is_large=False)
                 status = await reply.send(send, headers, (*more, *self._age(age)))
             else:
                 answer = self._action.at_once(self._context, question) or await self._action.answer(
@@ -280,7 +280,9 @@ class EndpointServer(Generic[Context, Question, Value]):
         wanted = partial(turns.is_wanted, owner)
         async with turns.turn(owner):
             if kept_by is not None:
-                reply, age = await self._kept(question, request, kept_by, is_large=True)
+                reply, age = self._made_meanwhile(kept_by) or await self._made(
+                    question, request, kept_by, is_large=True
+                )
                 return await reply.send(send, request.headers, (*more, *self._age(age)), wanted)
             answer = await self._action.answer(self._context, question)
             if not isinstance(answer, Stream):
@@ -310,23 +312,27 @@ class EndpointServer(Generic[Context, Question, Value]):
             self._keep(cache, key, question, request, answer, reply, began_at)
         return reply
 
-    async def _kept(
+    def _made_meanwhile(self, key: Hashable) -> tuple[Reply, float] | None:
+        """The reply that another caller made while this one waited for its turn, with its age in seconds."""
+        cache = self._cache
+        assert cache is not None
+        entry = cache.get(key)
+        if entry is None:
+            self._tally.misses += 1
+            return None
+        self._tally.hits += 1
+        return entry.value, cache.now() - entry.made_at
+
+    async def _made(
         self, question: Question, request: Request[Any], key: Hashable, *, is_large: bool
     ) -> tuple[Reply, float]:
-        """The kept reply, or a new one where `_made_at_once` made none, with its age in seconds.
+        """A new reply, made once for all who ask meanwhile, or the last one that is known; with its age in seconds.
 
         Raises:
             ReadsUnavailable: no new reply can be made, and no old one is known.
         """
         cache = self._cache
         assert cache is not None
-        if is_large:
-            # While this caller waited for its turn, another caller may have made the reply.
-            entry = cache.get(key)
-            if entry is not None:
-                self._tally.hits += 1
-                return entry.value, cache.now() - entry.made_at
-            self._tally.misses += 1
         try:
             return await self._flights.share(key, partial(self._fill, cache, key, question, request, is_large)), 0.0
         except ReadsUnavailable:

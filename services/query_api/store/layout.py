@@ -84,11 +84,20 @@ def unpack(key: bytes, value: bytes) -> Held:
     Raises:
         Damaged: it is not what was stored under this key.
     """
-    payload = payload_of(crc32(key), value)
+    payload = checked_payload(crc32(key), value)
     return Held(offset_of(value), payload)
 
 
-def payload_of(key_checksum: int, value: bytes) -> bytes:
+def payload_of(key: bytes, value: bytes | None) -> bytes:
+    """The payload of what lies under a key; empty for nothing, as for a tombstone.
+
+    Raises:
+        Damaged: it is not what was stored under this key.
+    """
+    return b"" if value is None else checked_payload(crc32(key), value)
+
+
+def checked_payload(key_checksum: int, value: bytes) -> bytes:
     """The payload of a stored value.
 
     Args:

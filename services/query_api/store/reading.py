@@ -18,8 +18,8 @@ from services.query_api.store.layout import (
     TOPICS,
     WINDOW_AT,
     Held,
+    checked_payload,
     item_key,
-    payload_of,
 )
 from services.query_api.store.ordering import Placed
 from services.query_api.store.records import ReadPost, StoredPost, StoredWindow
@@ -66,10 +66,10 @@ class View:
         key = f"{workspace_id}/{post_id}".encode()
         get, tables, key_checksum = self._get, self._tables, crc32(key)
         stored = get(key, None, tables[POST_AT])
-        if stored is None or not (catalog := payload_of(key_checksum, stored)):
+        if stored is None or not (catalog := checked_payload(key_checksum, stored)):
             return None
         stored = get(key, None, tables[FIGURES_AT])
-        if stored is None or not (figures := payload_of(key_checksum, stored)):
+        if stored is None or not (figures := checked_payload(key_checksum, stored)):
             return None
         found = records.read_post(catalog, figures)
         if found is None:
@@ -206,8 +206,7 @@ class View:
     def _payload(self, topic_at: int, key: bytes) -> bytes:
         """What a message key holds; empty where there never was any, and where it is gone."""
         # By position, which takes two thirds of the time.
-        stored = self._get(key, None, self._tables[topic_at])
-        return b"" if stored is None else payload_of(crc32(key), stored)
+        return layout.payload_of(key, self._get(key, None, self._tables[topic_at]))
 
     # The order of changes: see `changes.Ordered`.
 

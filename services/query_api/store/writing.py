@@ -200,8 +200,7 @@ class Writer:
 
     def _payload(self, txn: Transaction, topic_at: int, key: bytes) -> bytes:
         """What a message key holds; empty where that is nothing."""
-        stored = txn.get(key, db=self._db[TABLES[topic_at]])
-        return b"" if stored is None else layout.unpack(key, stored).payload
+        return layout.payload_of(key, txn.get(key, db=self._db[TABLES[topic_at]]))
 
     def _put_order(self, txn: Transaction, had: Set[ordering.Entry], has: Set[ordering.Entry]) -> None:
         """Let a post and its targets be found by their time."""

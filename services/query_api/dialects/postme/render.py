@@ -79,11 +79,9 @@ def post_insights(post: Post) -> dict[str, Any]:
         "comments": all_comments,
         "shares": all_shares,
         "saves": all_saves,
-        "watch_time_seconds": whole_seconds(all_watched),
+        # A single duration is within the column's range anyway.
+        "watch_time_seconds": whole_seconds(max(-MILLIS_MAX, min(MILLIS_MAX, all_watched))),
     }
-    # A single duration is within the column's range anyway.
-    if not -MILLIS_MAX <= all_watched <= MILLIS_MAX:
-        totals["watch_time_seconds"] = whole_seconds(MILLIS_MAX if all_watched > 0 else -MILLIS_MAX)
     # One look at all sums: a sign, or a bit beyond the bound, shows in their bits together.
     bits = all_views | all_engagements | all_reach | all_impressions | all_likes | all_comments | all_shares | all_saves
     if not 0 <= bits <= INT64_MAX:
