@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from benchmarks import reads_load
 from benchmarks.chart import Bar
 from benchmarks.machine import Usage
@@ -18,6 +16,7 @@ from infra.sandbox.ids import make_id
 from schemas.tiers import COMMON, MILLIS_PER_HOUR
 from services.runtime.secrets import TokenPair
 from tests.support.engines import EmbeddedEngines
+from tests.support.loopback import LOOPBACK
 from tests.support.pollers import PARTITIONS, Pollers, now_ms
 from tests.support.waiting import wait_until
 
@@ -118,7 +117,7 @@ def _until(at: float) -> None:
 
 
 def _counts(pollers: Pollers) -> dict[str, Any]:
-    reply = httpx.get(f"{pollers.sandbox_url}/_sandbox/calls", params={"limit": 0}, timeout=30, trust_env=False)
+    reply = LOOPBACK.get(f"{pollers.sandbox_url}/_sandbox/calls", params={"limit": 0}, timeout=30)
     found: dict[str, Any] = reply.raise_for_status().json()
     return found
 

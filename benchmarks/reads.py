@@ -32,7 +32,7 @@ from benchmarks.reads_load import CONNECTIONS, PACED_CONNECTIONS, Load, Posts
 from benchmarks.reads_peers import ROUTED_PATH, STATIC_PATH, catalog_channels, catalog_keys
 from benchmarks.reads_postgres import NoPostgres, fill, postgres
 from benchmarks.report import Ratio, Result
-from benchmarks.stage import Stage, reply
+from benchmarks.stage import Stage
 from benchmarks.workload import Workload
 from services.query_api.serving.auth import new_key
 from services.runtime.following import Batch, Follower
@@ -40,6 +40,7 @@ from services.runtime.kafka import key
 from services.runtime.kafka_brokers import KafkaBrokers
 from tests.support.backend import PARTITIONS, now_ms
 from tests.support.engines import START_TIMEOUT_SECONDS, EmbeddedEngines
+from tests.support.loopback import LOOPBACK
 
 DEFAULT_POSTS = 200_000
 FULL_POSTS = 1_000_000
@@ -268,7 +269,7 @@ class ReadStage(Stage):
     def get(self, origin: str, path: str, number: int = 0) -> httpx.Response:
         """One reply."""
         headers = {"authorization": f"Bearer {self.keys[number % WORKSPACES]}"}
-        return reply(origin, path, headers, timeout=10)
+        return LOOPBACK.get(origin + path, headers=headers, timeout=10)
 
     def shown(self, origin: str) -> list[Any]:
         """What some posts read, without the time of their figures."""

@@ -22,6 +22,7 @@ from schemas.events import CatalogChannel, CatalogPost
 from services.runtime.kafka import key
 from tests.support.backend import Backend, now_ms
 from tests.support.engines import START_TIMEOUT_SECONDS, EmbeddedEngines, in_database
+from tests.support.loopback import LOOPBACK
 
 FLUSH_SECONDS = 120
 _FLUSH_EVERY = 2_000
@@ -43,22 +44,8 @@ def engines() -> Iterator[EmbeddedEngines]:
             running.close()
 
 
-_ASKING = httpx.Client(trust_env=False)
-"""For all requests beside a load. A client takes 40 ms of a core to be made, mostly for its certificates: one made for
-each question whether a server is ready took half a core from the start that was measured."""
-
-
-def reply(origin: str, path: str, headers: Mapping[str, str] | None = None, timeout: float = 2) -> httpx.Response:
-    """One reply.
-
-    Args:
-        timeout: seconds.
-    """
-    return _ASKING.get(origin + path, headers=headers, timeout=timeout)
-
-
 def _readiness(origin: str) -> httpx.Response:
-    return reply(origin, "/readyz")
+    return LOOPBACK.get(f"{origin}/readyz", timeout=2)
 
 
 class Stage(Backend):

@@ -29,6 +29,7 @@ from services.runtime.migrations import migrate
 from services.runtime.registry import Registry
 from services.runtime.topics import ensure_topics
 from tests.support.engines import Engines
+from tests.support.loopback import LOOPBACK
 from tests.support.waiting import PATIENCE, wait_until
 
 PARTITIONS = 4
@@ -114,7 +115,7 @@ class Backend:
         if self._processes[name].poll() is not None:
             raise AssertionError(f"the aggregator ended: {self.log_tail(name)}")
         try:
-            return httpx.get(f"http://127.0.0.1:{self._ports[name]}/readyz", trust_env=False).is_success
+            return LOOPBACK.get(f"http://127.0.0.1:{self._ports[name]}/readyz").is_success
         except httpx.HTTPError:
             return False
 

@@ -24,6 +24,7 @@ from infra.embedded.kafka import Broker, cluster, single_broker
 from infra.embedded.ports import free_ports
 from infra.embedded.processes import Child, Watchdog
 from infra.embedded.registry import Registry
+from tests.support.loopback import LOOPBACK
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 90.0
@@ -125,7 +126,7 @@ class EmbeddedEngines:
 
         def answers() -> bool:
             try:
-                return httpx.get(f"http://{HOST}:{port}/ping", timeout=2, trust_env=False).is_success
+                return LOOPBACK.get(f"http://{HOST}:{port}/ping", timeout=2).is_success
             except httpx.HTTPError:
                 return False
 

@@ -33,6 +33,7 @@ from services.runtime.registry import Registry
 from services.runtime.secrets import TokenCipher, TokenPair
 from services.runtime.topics import ensure_topics
 from tests.support.engines import Engines
+from tests.support.loopback import LOOPBACK
 from tests.support.waiting import wait_until
 
 PARTITIONS = 4
@@ -115,7 +116,7 @@ class Pollers:
 
     def metrics(self, name: str) -> str:
         """A poller's metrics as it shows them."""
-        return httpx.get(f"http://127.0.0.1:{self._ports[name]}/metrics", trust_env=False).text
+        return LOOPBACK.get(f"http://127.0.0.1:{self._ports[name]}/metrics").text
 
     def pid(self, name: str) -> int:
         """A running poller's process."""
@@ -152,7 +153,7 @@ class Pollers:
 
     def _answers(self, url: str) -> bool:
         try:
-            return httpx.get(url, trust_env=False, timeout=2).is_success
+            return LOOPBACK.get(url, timeout=2).is_success
         except httpx.HTTPError:
             return False
 
@@ -210,7 +211,7 @@ class Pollers:
         return {(count["endpoint"], count["status"]): count["count"] for count in counts}
 
     def _asked(self, path: str, **query: Any) -> Any:
-        reply = httpx.get(f"{self.sandbox_url}/_sandbox/{path}", params=query, timeout=30, trust_env=False)
+        reply = LOOPBACK.get(f"{self.sandbox_url}/_sandbox/{path}", params=query, timeout=30)
         return reply.raise_for_status().json()
 
 

@@ -22,6 +22,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from infra.embedded.processes import tied
 from schemas.codec import schema_text
+from tests.support.loopback import LOOPBACK
 from tests.support.waiting import wait_until
 
 
@@ -106,14 +107,13 @@ class Tidemark:
         self, method: str, path: str, body: Any = None, content: bytes | None = None, seconds: float = 30
     ) -> httpx.Response:
         """One admin request."""
-        return httpx.request(
+        return LOOPBACK.request(
             method,
             self.ready["query_api"] + path,
             json=body,
             content=content,
             headers={"Authorization": f"Bearer {self.ready['admin_key']}"},
             timeout=seconds,
-            trust_env=False,
         )
 
     def put_channel(self, workspace: str, channel: str, **fields: Any) -> None:
@@ -132,11 +132,10 @@ class Tidemark:
             body = {"scopes": ["analytics:read"], "style": "tidemark"}
             made = self.admin("POST", f"/admin/v1/workspaces/{workspace}/keys", body).raise_for_status()
             self._keys[workspace] = made.json()["key"]
-        return httpx.get(
+        return LOOPBACK.get(
             self.ready["query_api"] + path,
             headers={"Authorization": f"Bearer {self._keys[workspace]}", **(headers or {})},
             timeout=30,
-            trust_env=False,
         )
 
     def trusted(self) -> ssl.SSLContext | bool:
@@ -172,7 +171,7 @@ class Tidemark:
 
     def sandbox(self, path: str, **query: Any) -> Any:
         """One answer of the sandbox's control API."""
-        reply = httpx.get(f"{self.ready['sandbox']}/_sandbox/{path}", params=query, timeout=30, trust_env=False)
+        reply = LOOPBACK.get(f"{self.ready['sandbox']}/_sandbox/{path}", params=query, timeout=30)
         return reply.raise_for_status().json()
 
 

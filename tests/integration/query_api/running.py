@@ -17,6 +17,7 @@ import psutil
 from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
 from tests.support.engines import Engines
+from tests.support.loopback import LOOPBACK
 from tests.support.query_api import ADMIN_KEY, SECRET_KEY
 from tests.support.waiting import wait_until
 
@@ -121,7 +122,7 @@ class Workers(Service):
 
     def ask(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         """A request on a connection of its own."""
-        return httpx.get(self.client.base_url.join(path), headers=headers, timeout=20, trust_env=False)
+        return LOOPBACK.get(self.client.base_url.join(path), headers=headers, timeout=20)
 
     def counted(self, status: int) -> float:
         """Requests for insights of posts with this status, as /metrics says."""

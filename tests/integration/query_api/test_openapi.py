@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -27,6 +26,7 @@ from services.query_api.serving.openapi import openapi
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import ADMIN, Service
 from tests.support.backend import now_ms
+from tests.support.loopback import LOOPBACK
 from tests.support.query_api import target, values
 from tests.support.waiting import wait_until
 
@@ -189,7 +189,7 @@ def test_without_a_key_or_its_scope_nothing_is_told(service: Service, method: st
         kinds.append((403, service.make_key(WORKSPACE, ("posts:write",))[1]))
     for status, key in kinds:
         url = service.client.base_url.join(path.replace("{", "").replace("}", ""))
-        reply = httpx.request(method, url, headers=key, content=b"no json", timeout=20, trust_env=False)
+        reply = LOOPBACK.request(method, url, headers=key, content=b"no json", timeout=20)
         assert reply.status_code == status
         assert reply.headers["content-type"] == "application/problem+json"
         assert reply.json() == operation["responses"][str(status)]["content"]["application/problem+json"]["example"] | {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
 
 from services.runtime.settings import KafkaSettings
 from tests.integration.query_api.rows import Store
 from tests.integration.query_api.running import Service, environment_of
 from tests.support.engines import Engines
+from tests.support.loopback import LOOPBACK
 from tests.support.waiting import wait_until
 
 
@@ -34,7 +34,7 @@ def test_a_new_admin_key_counts_without_a_restart(
             """On connections of their own, so that every worker is asked."""
             headers = {"authorization": f"Bearer {presented}"}
             url = service.client.base_url.join("/admin/v1/workspaces/w-reload")
-            return {httpx.get(url, headers=headers, timeout=20, trust_env=False).status_code for _ in range(12)}
+            return {LOOPBACK.get(url, headers=headers, timeout=20).status_code for _ in range(12)}
 
         assert statuses("first-admin-key") == {200}
         assert statuses("second-admin-key") == {401}
