@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from schemas.encoder import UnsupportedSchemaError
+from schemas.varints import IntegerTooLong, read_long
 
 Decode = Callable[[bytes, int], tuple[Any, ...]]
 """From a value's bytes and the place of its first one to the fields, in the schema's order."""
@@ -31,23 +32,9 @@ class NotDecodable(ValueError):
     """The bytes are not of the schema."""
 
 
-def _long(data: bytes, at: int) -> tuple[int, int]:
-    """A zigzag integer of any length, and the place behind it."""
-    shift = number = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at
-        shift += 7
-        if shift > 63:
-            raise NotDecodable("an integer is longer than 64 bits")
-
-
 def _end(data: bytes, at: int) -> tuple[int, int]:
     """Where a text begins and ends."""
-    size, at = _long(data, at)
+    size, at = read_long(data, at)
     if size < 0 or at + size > len(data):
         raise NotDecodable("a text is longer than the value")
     return at, at + size
@@ -71,7 +58,7 @@ class _NullableLongs(dict[bytes, int | None]):
             number = encoded[1] & 0x7F | (encoded[2] & 0x7F) << 7 | encoded[3] << 14
             value = (number >> 1) ^ -(number & 1)
         else:
-            value, _ = _long(encoded, 1)
+            value, _ = read_long(encoded, 1)
         # Small ones always: they are most figures, and medium ones that came first must not keep them out.
         if len(encoded) <= (_MEDIUM_BYTES if len(self) < _KEPT_MAX else _SMALL_BYTES):
             self[encoded] = value
@@ -86,7 +73,7 @@ _TIMES_MAX = 50_000
 
 
 def _time(data: bytes, at: int) -> tuple[int, int]:
-    value, end = _long(data, at)
+    value, end = read_long(data, at)
     if end - at == _TIME_BYTES:
         if len(_TIMES) >= _TIMES_MAX:
             _TIMES.clear()
@@ -100,7 +87,8 @@ _KEPT_MAX = 32_768
 # Figures come in rows of optional integers: one match of a pattern finds all of a row at the speed of C.
 _ROW_MIN = 4
 _OPTIONAL = {
-    "long": rb"\x00|\x02[\x80-\xff]{0,9}+[\x00-\x7f]",
+    # The tenth byte of an integer holds the last of its 64 bits.
+    "long": rb"\x00|\x02[\x80-\xff]{0,8}+[\x00-\x7f]|\x02[\x80-\xff]{9}[\x00\x01]",
     "double": rb"\x00|\x02.{8}",
     # 9 bytes hold 18 digits; an unscaled integer of more is none of ours.
     "decimal": rb"\x00|\x02(?:" + b"|".join(rb"\x%02x.{%d}" % (2 * n, n) for n in range(1, 10)) + rb")",
@@ -130,7 +118,7 @@ class _Source:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
-            "long_": _long, "end_": _end, "double_": _DOUBLE, "bad_": _bad, "longs_": _LONGS.__getitem__,
+            "long_": read_long, "end_": _end, "double_": _DOUBLE, "bad_": _bad, "longs_": _LONGS.__getitem__,
             "times_": _TIMES, "time_": _time,
         }  # fmt: skip
 
@@ -250,10 +238,10 @@ def _array(item: Part) -> Part:
             if not data[at]:
                 return tuple(found), at + 1
         while True:
-            count, at = _long(data, at)
+            count, at = read_long(data, at)
             if count < 0:
                 # A negative count is followed by the block's bytes.
-                _, at = _long(data, at)
+                _, at = read_long(data, at)
                 count = -count
             if not count:
                 return tuple(found), at
@@ -285,6 +273,8 @@ def compile_decoder(schema: dict[str, Any], wanted: Collection[str] | None = Non
     def decode(data: bytes, start: int) -> tuple[Any, ...]:
         try:
             value, end = read(data, start)
+        except IntegerTooLong as error:
+            raise NotDecodable(str(error)) from None
         except (IndexError, UnicodeDecodeError, struct.error) as error:
             raise NotDecodable(f"the bytes end early or are no text: {error}") from None
         if end > len(data):

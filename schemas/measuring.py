@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from schemas.varints import IntegerTooLong, read_long
+
 # No honest value nests deeper; a recursive schema allows it.
 _DEPTH_MAX = 32
 # The most steps of a walk: some of any value, and a few for each byte. A byte of a union is a step for the union, one
@@ -51,6 +53,8 @@ class Measure:
         """
         try:
             _Walk(data, self._named, self._most).over(self._schema, start, 0)
+        except IntegerTooLong as error:
+            raise TooMuch(str(error)) from None
         except (IndexError, KeyError, TypeError, RecursionError) as error:
             raise TooMuch(f"the bytes are not of the schema: {error!r}") from None
 
@@ -70,7 +74,7 @@ class _Walk:
         if self._steps < 0:
             raise TooMuch("it has more parts than its bytes account for")
         if isinstance(schema, list):
-            branch, at = self._varint(at)
+            branch, at = read_long(self._data, at)
             if branch < 0:
                 raise TooMuch("a union has no such branch")
             return self.over(schema[branch], at, depth + 1)
@@ -78,9 +82,9 @@ class _Walk:
         if isinstance(kind, dict | list):
             return self.over(kind, at, depth + 1)
         if kind in _VARINTS:
-            return self._varint(at)[1]
+            return read_long(self._data, at)[1]
         if kind in ("string", "bytes"):
-            size, at = self._varint(at)
+            size, at = read_long(self._data, at)
             if size > _DECIMAL_BYTES_MAX and isinstance(schema, dict) and schema.get("logicalType") == "decimal":
                 raise TooMuch("a number is too long")
             return self._passed(at, size)
@@ -100,9 +104,9 @@ class _Walk:
 
     def _items(self, schema: Any, kind: str, at: int, depth: int) -> int:
         while True:
-            items, at = self._varint(at)
+            items, at = read_long(self._data, at)
             if items < 0:
-                _, at = self._varint(at)
+                _, at = read_long(self._data, at)
                 items = -items
             if not items:
                 return at
@@ -118,15 +122,3 @@ class _Walk:
         if size < 0 or at + size > len(self._data):
             raise TooMuch("a text is longer than the message")
         return at + size
-
-    def _varint(self, at: int) -> tuple[int, int]:
-        shift = number = 0
-        while True:
-            byte = self._data[at]
-            at += 1
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return (number >> 1) ^ -(number & 1), at
-            shift += 7
-            if shift > 63:
-                raise TooMuch("an integer is longer than 64 bits")

@@ -11,6 +11,7 @@ import json
 from typing import Any, NamedTuple
 
 from schemas.events import PlatformRaw, RawTarget
+from schemas.varints import IntegerTooLong, read_long
 
 _EXPECTED = (
     ("event_id", "string"),
@@ -65,26 +66,12 @@ def layout_of(schema_text: str) -> Layout | None:
     return Layout(tuple(types["kind"]["symbols"]), tuple(types["origin"]["symbols"]))
 
 
-def _long(data: bytes, at: int) -> tuple[int, int]:
-    """The zigzag integer at a position, and the position after the integer."""
-    shift = number = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at
-        shift += 7
-        if shift > 63:
-            raise NotReadable("an integer is longer than 64 bits")
-
-
 def _size(data: bytes, at: int) -> tuple[int, int]:
     byte = data[at]
     if byte < 0x80:
         size, at = byte >> 1 ^ -(byte & 1), at + 1
     else:
-        size, at = _long(data, at)
+        size, at = read_long(data, at)
     if size < 0 or at + size > len(data):
         raise NotReadable("a text is longer than the message")
     return size, at
@@ -98,9 +85,9 @@ def _string(data: bytes, at: int) -> tuple[str, int]:
 
 def _blocks(data: bytes, at: int) -> tuple[int, int]:
     """The item count of an array's or map's next block, and the position after it; skips the size of a block."""
-    items, at = _long(data, at)
+    items, at = read_long(data, at)
     if items < 0:
-        _, at = _long(data, at)
+        _, at = read_long(data, at)
         items = -items
     if items > len(data):
         raise NotReadable("a list is longer than the message")
@@ -121,7 +108,7 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
         workspace_id, at = _string(data, at)
         channel_id, at = _string(data, at)
         platform, at = _string(data, at)
-        kind, at = _long(data, at)
+        kind, at = read_long(data, at)
         endpoint, at = _string(data, at)
         request: dict[str, str] = {}
         entries, at = _blocks(data, at)
@@ -141,17 +128,19 @@ def read_raw(data: bytes, start: int, layout: Layout) -> PlatformRaw:
                 target, at = _target(data, at)
                 targets.append(target)
             items, at = _blocks(data, at)
-        http_status, at = _long(data, at)
+        http_status, at = read_long(data, at)
         size, at = _size(data, at)
         body, at = data[at : at + size], at + size
-        captured_at, at = _long(data, at)
-        origin, at = _long(data, at)
+        captured_at, at = read_long(data, at)
+        origin, at = read_long(data, at)
         if kind < 0 or origin < 0:
             raise NotReadable("an enum has no such symbol")
         return PlatformRaw(
             event_id, workspace_id, channel_id, platform, layout.kinds[kind], endpoint, request, tuple(targets),
             http_status, body, captured_at, layout.origins[origin],
         )  # fmt: skip
+    except IntegerTooLong as error:
+        raise NotReadable(str(error)) from None
     except (IndexError, UnicodeDecodeError) as error:
         raise NotReadable(f"the bytes end early or are no text: {error}") from None
 
@@ -167,7 +156,7 @@ def read_ids(data: bytes, start: int) -> tuple[bytes, bytes] | None:
         event_id = data[at : at + size]
         size, at = _size(data, at + size)
         return event_id, data[at : at + size]
-    except (IndexError, NotReadable):
+    except (IndexError, IntegerTooLong, NotReadable):
         return None
 
 
