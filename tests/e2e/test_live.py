@@ -109,9 +109,9 @@ def faults(tidemark: Tidemark) -> Iterator[Any]:
         LOOPBACK.post(url, json=fault).raise_for_status()
 
     yield add
-    unmet = [fault for fault in LOOPBACK.get(url).raise_for_status().json()["faults"] if not fault["failed"]]
+    added = LOOPBACK.get(url)
     LOOPBACK.delete(url).raise_for_status()
-    assert not unmet
+    assert not [fault for fault in added.raise_for_status().json()["faults"] if not fault["failed"]]
 
 
 def test_a_live_answer_is_fresh_and_reaches_every_surface(tidemark: Tidemark) -> None:
