@@ -15,17 +15,13 @@ def read_long(data: bytes, at: int) -> tuple[int, int]:
         IndexError: the bytes end early.
     """
     shift = number = 0
-    while True:
+    while shift <= 63:
         byte = data[at]
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if number >> 64:
+                break
             return (number >> 1) ^ -(number & 1), at
         shift += 7
-        if shift > 56:
-            break
-    last = data[at]
-    if last > 1:
-        raise IntegerTooLong("an integer is longer than 64 bits")
-    number |= last << 63
-    return (number >> 1) ^ -(number & 1), at + 1
+    raise IntegerTooLong("an integer is longer than 64 bits")
