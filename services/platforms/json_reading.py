@@ -7,8 +7,7 @@ sends the event to the dead letters.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,24 +18,34 @@ from schemas.metrics import INT64_MAX, INT64_MIN, MILLIS_MAX, Values
 from services.platforms.base import MappingError, PostReading
 
 Made = TypeVar("Made")
-_memo = threading.local()
+_within = threading.local()
 
 
-@contextmanager
-def parsed_once() -> Iterator[None]:
-    """Within it, each body is parsed once in this thread, and `made_once` makes each thing of an event once.
+class Parsed:
+    """What bodies were parsed to, and what `made_once` made of events; use is `with parsed:`, as often as is needed.
 
-    For reading the parts of many targets from one answer, one by one. What was parsed is shared: nobody changes it.
+    Within it each body is parsed once in this thread, for answers of which several functions read, or the parts of many
+    targets one by one. What was parsed is shared: nobody changes it.
     """
-    _memo.parsed, _memo.made = {}, {}
-    try:
-        yield
-    finally:
-        del _memo.parsed, _memo.made
+
+    __slots__ = ("_outer", "bodies", "made")
+
+    def __init__(self) -> None:
+        self.bodies: dict[bytes, Any] = {}
+        self.made: dict[tuple[Any, int], tuple[PlatformRaw, Any]] = {}
+        self._outer: Parsed | None = None
+
+    def __enter__(self) -> Parsed:
+        self._outer = getattr(_within, "parsed", None)
+        _within.parsed = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _within.parsed, self._outer = self._outer, None
 
 
 def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:
-    """What a function makes of an event; within `parsed_once` the function is called once for each event.
+    """What a function makes of an event; within a `Parsed` the function is called once for each event.
 
     For what an answer holds of each of its targets: it is matched once, and not once for each target that is asked for.
 
@@ -46,19 +55,19 @@ def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:
     Raises:
         MappingError: raised by `make`, at each call.
     """
-    made: dict[tuple[Any, int], tuple[PlatformRaw, Any]] | None = getattr(_memo, "made", None)
-    if made is None:
+    parsed: Parsed | None = getattr(_within, "parsed", None)
+    if parsed is None:
         return make(event)
     key = make, id(event)
-    if key not in made:
+    if key not in parsed.made:
         result: Made | MappingError
         try:
             result = make(event)
         except MappingError as error:
             result = error
         # The event is held as well, so that no other event gets its id.
-        made[key] = event, result
-    held: Made | MappingError = made[key][1]
+        parsed.made[key] = event, result
+    held: Made | MappingError = parsed.made[key][1]
     if isinstance(held, MappingError):
         raise MappingError(held.reason, held.detail)
     return held
@@ -70,16 +79,16 @@ def json_value(body: bytes) -> Any:
     Raises:
         MappingError: `body_not_json`.
     """
-    parsed: dict[bytes, Any] | None = getattr(_memo, "parsed", None)
-    if parsed is not None and body in parsed:
-        value = parsed[body]
+    parsed: Parsed | None = getattr(_within, "parsed", None)
+    if parsed is not None and body in parsed.bodies:
+        value = parsed.bodies[body]
     else:
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             value = error
         if parsed is not None:
-            parsed[body] = value
+            parsed.bodies[body] = value
     if isinstance(value, orjson.JSONDecodeError):
         raise MappingError("body_not_json", f"the body is no JSON: {value}")
     return value

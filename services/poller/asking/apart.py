@@ -54,6 +54,8 @@ def is_of_all(verdict: Verdict) -> bool:
 
 def of_all(question: ChannelQuestion | SharedQuestion, whole: Verdict, apart: Mapping[Subject, Verdict]) -> Verdict:
     """The meaning of an answer: what is said of every target, where it is about what they share."""
+    if not apart:
+        return whole
     said = [apart.get(subject) for subject in question.subjects]
     first = said[0] if said else None
     if (

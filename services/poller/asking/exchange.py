@@ -13,13 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from schemas.events import Origin, PlatformRaw, RawTarget
 from services.platforms.abilities import LimitsByWindow, has
 from services.platforms.base import Call, LimitState, Platform, Verdict
+from services.platforms.json_reading import Parsed
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget, WindowKey
 from services.poller.asking.cut_waits import CutWaits
@@ -61,12 +61,14 @@ class Answer(NamedTuple):
         events: as published; one a channel that was asked for.
         at: when it was received, ms.
         headers: with lower-case names.
+        parsed: what was read of it so far; whoever reads on does so within it.
     """
 
     verdict: Verdict
     events: Sequence[PlatformRaw]
     at: int
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str]
+    parsed: Parsed
 
 
 class Lost(NamedTuple):
@@ -154,21 +156,24 @@ class Exchange:
             now = self._time.now()
             for state in self._states(name, reply, now):
                 self._budget.observe(key, self._waits.state(name, state, now), now)
-            events = self._events(name, question, access, reply, origin, now)
-            if ledger is not None:
-                for event in events:
-                    ledger.book(event, now)
+            parsed = Parsed()
+            with parsed:
+                events = self._events(name, question, access, reply, origin, now)
+                if ledger is not None:
+                    for event in events:
+                        ledger.book(event, now)
             for event in events:
                 if not is_reserved:
                     await self._publisher.reserve()
                     is_reserved = True
                 await self._publisher.publish(event, span)
                 is_reserved = False
-            body = access.redactor.body(reply.body)
-            told = self._platforms[name].classify(reply.status, reply.headers, body, now)
+            with parsed:
+                body = access.redactor.body(reply.body)
+                told = self._platforms[name].classify(reply.status, reply.headers, body, now)
             verdict = self._waits.verdict(name, told, now)
             self._metrics.calls.labels(name, question.call.kind, verdict.outcome.value).inc()
-            return Answer(verdict, events, now, reply.headers)
+            return Answer(verdict, events, now, reply.headers, parsed)
         except NoAnswer as error:
             self._note(name, question, error)
             raise

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from schemas.events import RawKind
 from services.platforms.base import MappingError, Outcome, Platform, Verdict
-from services.platforms.json_reading import parsed_once
 from services.poller.asking.apart import decide_apart, is_of_all, of_all, verdicts_in
 from services.poller.asking.arranging import searched_until
 from services.poller.asking.decide import (
@@ -53,7 +52,7 @@ def read_answer(platform: Platform, question: ChannelQuestion | SharedQuestion, 
     if question.call.is_public and verdict.outcome in _OF_TOKENS:
         # No token was shown, so the answer says nothing of the channel's.
         verdict = replace(verdict, outcome=Outcome.PERMISSION_MISSING)
-    with parsed_once():
+    with answer.parsed:
         if question.call.targets:
             apart = verdicts_in(platform, answer.events, answer.headers, answer.at)
             verdict = of_all(question, verdict, apart)

@@ -170,9 +170,10 @@ def note(
         known.limited.failed(owner, shape, list(waiting), again_at)
     elif verdict.outcome in LIMITS and not decision.fates:
         known.limited.failed(owner, shape, question.subjects, again_at)
-    settled = decision.fates.keys() - waiting - set(down)
-    for memory in (known.doubts, known.limited, known.parts):
-        if memory:
+    memories = [memory for memory in (known.doubts, known.limited, known.parts) if memory]
+    if memories:
+        settled = decision.fates.keys() - waiting - set(down)
+        for memory in memories:
             memory.settled(owner, shape, settled)
     if down:
         known.doubts.failed(owner, shape, down, again_at)

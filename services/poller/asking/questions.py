@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from schemas.events import RawKind
@@ -44,7 +45,7 @@ class Part(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChannelQuestion:
     """A call about one channel: about some of its targets, or about its own figures.
 
@@ -65,7 +66,7 @@ class ChannelQuestion:
         """The plans of all channels that the call is about."""
         return (self.plan,)
 
-    @property
+    @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """What the call asks figures of, in the order of its targets."""
         key, call = self.plan.key, self.call
@@ -141,8 +142,6 @@ class SharedQuestion:
         is_part: it is part of a question that failed.
     """
 
-    __slots__ = ("_asked", "_left_out", "_platform", "call", "is_arranged", "is_part")
-
     def __init__(
         self,
         platform: AcrossAccounts,
@@ -164,7 +163,7 @@ class SharedQuestion:
         """The plans of all channels that the call is about, each once."""
         return tuple(dict.fromkeys([plan for plan, _ in self._asked]))
 
-    @property
+    @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """What the call asks figures of, in the order of its targets."""
         return tuple([Subject(plan.key, target.target_id) for plan, target in self._asked])

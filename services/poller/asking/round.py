@@ -49,8 +49,12 @@ class Round(Generic[Asked]):
         Args:
             at: when to try again (ms), for RETRY.
         """
+        settled = None
         for subject, fate in fates.items():
-            self._settle(subject, Settled(fate, at if fate is Fate.RETRY else 0))
+            # Mostly one fate is all targets'.
+            if settled is None or settled.fate is not fate:
+                settled = Settled(fate, at if fate is Fate.RETRY else 0)
+            self._settle(subject, settled)
 
     def settle_each(self, settled: Mapping[Subject, Settled]) -> None:
         """The same, each with its own instant."""

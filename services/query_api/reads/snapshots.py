@@ -13,7 +13,7 @@ import orjson
 from schemas.events import CatalogChannel, PlatformRaw
 from schemas.metrics import Values
 from services.platforms import platform
-from services.platforms.json_reading import parsed_once
+from services.platforms.json_reading import Parsed
 from services.query_api.directory import Directory
 from services.query_api.fairness import Desk
 from services.query_api.reads import own, sql
@@ -285,7 +285,7 @@ def _parts(
     for event in sorted((raw_event(workspace_id, row) for row in rows), key=lambda event: order[event.event_id]):
         places = {target.target_id: place for place, target in enumerate(event.targets)}
         parts: dict[str, bytes | None] = {}
-        with parsed_once():
+        with Parsed():
             for target_id in targets_by_event[event.event_id]:
                 part: bytes | None = None
                 if held <= most_bytes:

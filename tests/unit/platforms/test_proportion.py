@@ -21,7 +21,7 @@ from schemas.events import PlatformRaw, RawTarget
 from services.platforms import all_platforms, platform
 from services.platforms.abilities import AnswersApart
 from services.platforms.base import MappingError
-from services.platforms.json_reading import parsed_once
+from services.platforms.json_reading import Parsed
 from tests.support.proportion import MOST, growth
 from tests.unit.platforms import golden
 
@@ -122,7 +122,7 @@ def event_of(name: str, shape: Shape, entries: int) -> PlatformRaw:
 def work(event: PlatformRaw) -> None:
     """What services do with an answer."""
     of = platform(event.platform)
-    with parsed_once():
+    with Parsed():
         try:
             of.read(event)
         except MappingError:

@@ -16,8 +16,7 @@ import pytest
 import uvicorn
 
 from schemas.events import PlatformRaw, RawTarget
-from services.platforms import json_reading
-from services.platforms.json_reading import json_object, parsed_once
+from services.platforms.json_reading import Parsed, json_object
 from services.query_api.reads.payloads import grouped
 from services.query_api.reads.query import (
     AccountFigures,
@@ -30,6 +29,7 @@ from services.query_api.reads.query import (
 from services.query_api.reads.snapshots import _parts
 from services.query_api.tidemark.resources import explain
 from services.runtime.http_limits import HttpLimits, limited_protocol
+from tests.support.parsing import counted
 from tests.support.proportion import MOST, growth
 from tests.support.query_api import FakeApi, fake_api, values
 
@@ -142,24 +142,12 @@ def _event(count: int, size: int) -> list[Any]:
 
 
 def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = 0
-    loads = orjson.loads
-
-    class Counting:
-        JSONDecodeError = orjson.JSONDecodeError
-
-        @staticmethod
-        def loads(text: bytes) -> Any:
-            nonlocal parsed
-            parsed += 1
-            return loads(text)
-
-    monkeypatch.setattr(json_reading, "orjson", Counting)
+    parsed = counted(monkeypatch)
     names = [f"t{number}" for number in range(100)]
     found = _parts("w1", [_event(100, 10)], {"e": names}, 10**9)
-    assert parsed == 1
+    assert len(parsed) == 1
     assert [orjson.loads(found["e"].parts[name] or b"")["id"] for name in names] == names
-    with parsed_once():
+    with Parsed():
         assert json_object(b'{"a":1}') is json_object(b'{"a":1}')
     assert json_object(b'{"a":1}') is not json_object(b'{"a":1}')
 

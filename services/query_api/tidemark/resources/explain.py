@@ -11,7 +11,7 @@ import orjson
 from schemas.events import PlatformRaw
 from schemas.metrics import COMMENTS, IMPRESSIONS, LIKES, POST_METRICS, POST_NAMES, REACH, SAVES, SHARES, VIEWS
 from services.platforms import platform
-from services.platforms.json_reading import parsed_once
+from services.platforms.json_reading import Parsed
 from services.query_api.errors import NotFound, ReadsUnavailable
 from services.query_api.reads.account_answers import shown_bytes
 from services.query_api.reads.payloads import ANSWER_BYTES, batches
@@ -184,7 +184,7 @@ def _parts(event: PlatformRaw, target_ids: set[str], most_bytes: int) -> dict[st
     """The targets' own parts of an answer as JSON, until they have more bytes than `most_bytes`."""
     parts: dict[str, bytes] = {}
     held = 0
-    with parsed_once():
+    with Parsed():
         for index, target in enumerate(event.targets):
             if target.target_id not in target_ids or held > most_bytes:
                 continue

@@ -12,11 +12,14 @@ from prometheus_client import CollectorRegistry
 from schemas.events import Origin
 from services.platforms import all_platforms
 from services.platforms.abilities import AcrossAccounts
-from services.platforms.base import LimitState, Outcome, Target
+from services.platforms.base import Channel, LimitState, Outcome, Target
+from services.platforms.x import PLATFORM as X
 from services.poller.asking.access import Access
 from services.poller.asking.budget import Budget
 from services.poller.asking.exchange import Answer, Closed, Exchange, Lost
 from services.poller.asking.fetch import Fetcher
+from services.poller.asking.following import read_answer
+from services.poller.asking.money import Ledger
 from services.poller.asking.questions import ChannelQuestion, SharedQuestion
 from services.poller.connections.redact import Redactor
 from services.poller.errors import AnswerTooLarge, TimedOut
@@ -25,6 +28,7 @@ from services.poller.partitions.ownership import Ownership
 from services.poller.schedule.plan import Plan
 from tests.support.manual_clock import ManualTime
 from tests.support.memory_publisher import MemoryPublisher
+from tests.support.parsing import counted
 from tests.support.platform_transport import PlatformTransport, json_answer
 from tests.unit.poller.asking.test_questions import of_channel
 
@@ -55,6 +59,7 @@ class World:
             time=self.time, platforms=all_platforms(),
             fetcher=Fetcher({}, transports=lambda *_: self.wire, body_max_bytes=10_000), publisher=self.publisher,
             budget=self.budget, metrics=PollerMetrics(self.registry), ownership=self.ownership,
+            ledgers={"x": Ledger("x", X, None, set)},
         )  # fmt: skip
         self.access = Access({"authorization": f"Bearer {SECRET}"}, Redactor([SECRET]), ("w1", "c1"))
         self.app = Access({"x-goog-api-key": SECRET}, Redactor([SECRET]), None)
@@ -194,3 +199,31 @@ async def test_a_token_s_own_origin_is_asked() -> None:
     await world.exchange.make("youtube", polled(of_channel("c1", "a")), access, Origin.SCHEDULE)
     (sent,) = world.wire.requests
     assert sent.url.host == "graph.instagram.example"
+
+
+async def test_an_answer_is_parsed_once_by_all_who_read_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, plan = Channel("w1", "c1", "44"), Plan(("w1", "c1"))
+    plan.active = True
+    (call,) = X.post_calls(channel, [Target(name, f"p{name}", f"10{name}", "text") for name in "12"])
+    world.wire.answer = lambda _: json_answer(200, b'{"data":[{"id":"101","public_metrics":{"like_count":1}}]}')
+    parsed = counted(monkeypatch)
+    question = ChannelQuestion(X, plan, channel, call)
+    found = await world.exchange.make("x", question, world.access, Origin.SCHEDULE)
+    assert isinstance(found, Answer)
+    meaning = read_answer(X, question, found)
+    assert meaning.verdict.outcome is Outcome.OK
+    assert parsed == [found.events[0].body]
+
+
+async def test_a_shared_answer_is_parsed_once_and_each_part_of_it_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, question = counted(monkeypatch), of_two_channels()
+    found = await world.ask(question)
+    assert isinstance(found, Answer)
+    read_answer(all_platforms()["youtube"], question, found)
+    whole, redacted, *parts = parsed
+    # The answer echoes a secret, which is blanked before it is read any further.
+    assert SECRET.encode() in whole
+    assert redacted == whole.replace(SECRET.encode(), b"***")
+    assert parts == [event.body for event in found.events]
