@@ -32,6 +32,7 @@ from services.query_api.store.writing import Writer
 from services.runtime.brokers import Brokers, BrokersUnavailable, Place
 from services.runtime.clock import Clock
 from services.runtime.following import Batch, Follower, at_positions
+from services.runtime.heaps import give_back
 from services.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -254,6 +255,7 @@ class StoreFeed:
         self._is_filling = False
         self._store.folder.make_current(environment.path)
         self._store.use(environment)
+        await self._in_thread(give_back)
         log.info("the store is filled", messages=self._taken)
 
     async def _packed(self, filled: Environment) -> Path:
