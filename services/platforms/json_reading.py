@@ -33,15 +33,15 @@ class Parsed:
     def __init__(self) -> None:
         self.bodies: dict[bytes, Any] = {}
         self.made: dict[tuple[Any, int], tuple[PlatformRaw, Any]] = {}
-        self._outer: Parsed | None = None
+        self._outer: list[Parsed | None] = []
 
     def __enter__(self) -> Parsed:
-        self._outer = getattr(_within, "parsed", None)
+        self._outer.append(getattr(_within, "parsed", None))
         _within.parsed = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        _within.parsed, self._outer = self._outer, None
+        _within.parsed = self._outer.pop()
 
 
 def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:

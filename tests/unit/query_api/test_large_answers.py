@@ -152,6 +152,20 @@ def test_a_payload_is_parsed_once_for_all_of_its_targets(monkeypatch: pytest.Mon
     assert json_object(b'{"a":1}') is not json_object(b'{"a":1}')
 
 
+def test_what_was_parsed_is_found_again_however_often_it_is_entered() -> None:
+    outer, inner = Parsed(), Parsed()
+    with outer:
+        held = json_object(b'{"a":1}')
+        with inner, inner, outer:
+            assert json_object(b'{"a":1}') is held
+        assert json_object(b'{"a":1}') is held
+        with inner:
+            assert json_object(b'{"a":1}') is not held
+    assert json_object(b'{"a":1}') is not held
+    with outer:
+        assert json_object(b'{"a":1}') is held
+
+
 def _answer(name: str, entries: int) -> PlatformRaw:
     """An answer of a platform about so many targets, each with a post in it."""
     ids = [f"1{number:05}" for number in range(entries)]
