@@ -115,10 +115,10 @@ def _report(task: asyncio.Task[None], fail: object) -> None:
 
 def main() -> None:
     """Entry point of `tidemark aggregator`."""
+    share_heaps()
     settings = load_or_exit(AggregatorSettings)
     # States live long and hold no cycles: with the default thresholds the collector would walk them again and again.
     gc.set_threshold(200_000, 50, 100)
-    share_heaps()
     configure_logging("aggregator", settings.log_level)
     tracer = tracer_or_exit("aggregator", settings.instance_id)
     for line in refuse_or_wait(settings, "aggregator"):

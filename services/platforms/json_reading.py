@@ -26,11 +26,15 @@ class Parsed:
 
     Within it each body is parsed once in this thread, for answers of which several functions read, or the parts of many
     targets one by one. What was parsed is shared: nobody changes it.
+
+    Args:
+        most_bytes: what longer bodies are parsed to, or is made of them, is not held; None for no such bound.
     """
 
-    __slots__ = ("_outer", "bodies", "made")
+    __slots__ = ("_most_bytes", "_outer", "bodies", "made")
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
         self.bodies: dict[bytes, Any] = {}
         self.made: dict[tuple[Any, int], tuple[PlatformRaw, Any]] = {}
         self._outer: list[Parsed | None] = []
@@ -42,6 +46,16 @@ class Parsed:
 
     def __exit__(self, *_: object) -> None:
         _within.parsed = self._outer.pop()
+
+    def holds(self, body: bytes) -> bool:
+        """Whether a body is short enough."""
+        return self._most_bytes is None or len(body) <= self._most_bytes
+
+
+def _parsed_for(body: bytes) -> Parsed | None:
+    """What is entered and holds what comes of a body; None where it is made anew."""
+    parsed: Parsed | None = getattr(_within, "parsed", None)
+    return parsed if parsed is not None and parsed.holds(body) else None
 
 
 def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:
@@ -55,7 +69,7 @@ def made_once(event: PlatformRaw, make: Callable[[PlatformRaw], Made]) -> Made:
     Raises:
         MappingError: raised by `make`, at each call.
     """
-    parsed: Parsed | None = getattr(_within, "parsed", None)
+    parsed = _parsed_for(event.body)
     if parsed is None:
         return make(event)
     key = make, id(event)
@@ -79,7 +93,7 @@ def json_value(body: bytes) -> Any:
     Raises:
         MappingError: `body_not_json`.
     """
-    parsed: Parsed | None = getattr(_within, "parsed", None)
+    parsed = _parsed_for(body)
     if parsed is not None and body in parsed.bodies:
         value = parsed.bodies[body]
     else:

@@ -17,6 +17,7 @@ from services.query_api.operators import OperatorsDoor
 from services.query_api.service import Service
 from services.query_api.settings import QueryApiSettings
 from services.query_api.workers import run_workers
+from services.runtime.heaps import share_heaps
 from services.runtime.http_limits import HttpLimits, limited_protocol
 from services.runtime.logging import configure_logging, get_logger
 from services.runtime.neighbours import refuse_or_wait
@@ -48,6 +49,7 @@ def main() -> None:
     if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
         print("Answers the insight endpoints of all products; settings are read from TIDEMARK_* variables.")  # noqa: T201
         return
+    share_heaps()
     settings = load_or_exit(QueryApiSettings)
     cipher: TokenCipher | None = None
     if settings.secret_keys:

@@ -57,7 +57,6 @@ from services.query_api.store.handle import Store, Touched
 from services.query_api.webhooks import Webhooks
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.cursors import CursorText
-from services.runtime.heaps import share_heaps
 from services.runtime.kafka_brokers import KafkaBrokers
 from services.runtime.registry import Registry
 from services.runtime.reloading import Reloading
@@ -225,7 +224,6 @@ class Service:
         # References free nearly all memory of a request. With the default thresholds the collector searches every kept
         # answer for cycles so often that one cold read in a hundred took 139 ms instead of 53 ms.
         gc.set_threshold(*_COLLECTOR_THRESHOLDS)
-        share_heaps()
         for part in (self._publisher, self._feed, self._link, self._drops, self._store, self._store_feed):
             if part is not None:
                 part.start()

@@ -215,6 +215,25 @@ async def test_an_answer_is_parsed_once_by_all_who_read_of_it(world: World, monk
     assert parsed == [found.events[0].body]
 
 
+async def test_what_a_large_answer_parses_to_is_not_held_while_it_is_published(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [{"id": f"n{number:04}", "etag": "x" * 80} for number in range(1_500)]
+    world.wire.answer = lambda _: json_answer(200, orjson.dumps({"items": items}))
+    world.exchange = Exchange(
+        time=world.time, platforms=all_platforms(), fetcher=Fetcher({}, transports=lambda *_: world.wire),
+        publisher=world.publisher, budget=world.budget, metrics=PollerMetrics(CollectorRegistry()),
+    )  # fmt: skip
+    parsed = counted(monkeypatch)
+    question = polled(of_channel("a"))
+    found = await world.ask(question)
+    assert isinstance(found, Answer)
+    read_answer(all_platforms()["youtube"], question, found)
+    assert len(parsed) > 1
+    assert not found.parsed.bodies
+    assert not found.parsed.made
+
+
 async def test_a_shared_answer_is_parsed_once_and_each_part_of_it_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
