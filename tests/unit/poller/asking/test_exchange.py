@@ -44,7 +44,7 @@ def videos(request: httpx.Request) -> httpx.Response:
 class World:
     """An exchange with fakes at its edges; both workspaces are this process's."""
 
-    def __init__(self) -> None:
+    def __init__(self, body_max_bytes: int = 10_000) -> None:
         self.time = ManualTime()
         self.wire = PlatformTransport(videos)
         self.publisher = MemoryPublisher()
@@ -57,9 +57,9 @@ class World:
         self.ownership.prove(0)
         self.exchange = Exchange(
             time=self.time, platforms=all_platforms(),
-            fetcher=Fetcher({}, transports=lambda *_: self.wire, body_max_bytes=10_000), publisher=self.publisher,
-            budget=self.budget, metrics=PollerMetrics(self.registry), ownership=self.ownership,
-            ledgers={"x": Ledger("x", X, None, set)},
+            fetcher=Fetcher({}, transports=lambda *_: self.wire, body_max_bytes=body_max_bytes),
+            publisher=self.publisher, budget=self.budget, metrics=PollerMetrics(self.registry),
+            ownership=self.ownership, ledgers={"x": Ledger("x", X, None, set)},
         )  # fmt: skip
         self.access = Access({"authorization": f"Bearer {SECRET}"}, Redactor([SECRET]), ("w1", "c1"))
         self.app = Access({"x-goog-api-key": SECRET}, Redactor([SECRET]), None)
@@ -202,12 +202,11 @@ async def test_a_token_s_own_origin_is_asked() -> None:
 
 
 async def test_an_answer_is_parsed_once_by_all_who_read_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    channel, plan = Channel("w1", "c1", "44"), Plan(("w1", "c1"))
-    plan.active = True
+    channel = Channel("w1", "c1", "44")
     (call,) = X.post_calls(channel, [Target(name, f"p{name}", f"10{name}", "text") for name in "12"])
     world.wire.answer = lambda _: json_answer(200, b'{"data":[{"id":"101","public_metrics":{"like_count":1}}]}')
     parsed = counted(monkeypatch)
-    question = ChannelQuestion(X, plan, channel, call)
+    question = polled(ChannelQuestion(X, Plan(("w1", "c1")), channel, call))
     found = await world.exchange.make("x", question, world.access, Origin.SCHEDULE)
     assert isinstance(found, Answer)
     meaning = read_answer(X, question, found)
@@ -216,14 +215,11 @@ async def test_an_answer_is_parsed_once_by_all_who_read_of_it(world: World, monk
 
 
 async def test_what_a_large_answer_parses_to_is_not_held_while_it_is_published(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    world = World(body_max_bytes=200_000)
     items = [{"id": f"n{number:04}", "etag": "x" * 80} for number in range(1_500)]
     world.wire.answer = lambda _: json_answer(200, orjson.dumps({"items": items}))
-    world.exchange = Exchange(
-        time=world.time, platforms=all_platforms(), fetcher=Fetcher({}, transports=lambda *_: world.wire),
-        publisher=world.publisher, budget=world.budget, metrics=PollerMetrics(CollectorRegistry()),
-    )  # fmt: skip
     parsed = counted(monkeypatch)
     question = polled(of_channel("a"))
     found = await world.ask(question)
