@@ -153,8 +153,10 @@ class _Source:
             self.add(indent, f"{into} = times_.get(d[i:i + 6])", f"if {into} is None:", f"    {into}, i = time_(d, i)")
             self.add(indent, "else:", "    i += 6")
         elif kind in ("int", "long"):
-            self.add(indent, "n = d[i]", "if n < 128:", "    i += 1", f"    {into} = n >> 1 ^ -(n & 1)", "else:")
-            self.add(indent, f"    {into}, i = long_(d, i)")
+            # Nearly all have one byte or two, and are read without a call.
+            self.add(indent, "n = d[i]", "if n < 128:", "    i += 1", f"    {into} = n >> 1 ^ -(n & 1)")
+            self.add(indent, "elif d[i + 1] < 128:", "    n = n & 127 | d[i + 1] << 7", "    i += 2")
+            self.add(indent, f"    {into} = n >> 1 ^ -(n & 1)", "else:", f"    {into}, i = long_(d, i)")
         elif kind in ("string", "bytes"):
             self.text(indent)
             if is_kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
@@ -12,3 +13,8 @@ _matches = re.compile(ID_PATTERN).fullmatch
 def is_id(text: str) -> bool:
     """Whether a text is an id of ours."""
     return _matches(text) is not None
+
+
+def are_ids(texts: Iterable[str]) -> bool:
+    """Whether each text is an id of ours, for readers of millions."""
+    return all(map(_matches, texts))

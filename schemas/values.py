@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from schemas.ids import is_id
+from schemas.ids import are_ids, is_id
 from schemas.refusals import Reason, RefusedRecord
 from schemas.topic_names import ACCOUNT_EVENTS, CHANNEL_ROLLUPS, CHANNELS, POST_ROLLUPS, POSTS
 
@@ -81,12 +81,10 @@ def check_post(
 
 
 def _check_ids(topic: str, target_ids: Sequence[str], channel_ids: Sequence[str]) -> None:
-    for id_ in target_ids:
-        if not is_id(id_):
-            raise _refused(topic, "a target_id that is none")
-    for id_ in channel_ids:
-        if not is_id(id_):
-            raise _refused(topic, "a channel_id that is none")
+    if not are_ids(target_ids):
+        raise _refused(topic, "a target_id that is none")
+    if not are_ids(channel_ids):
+        raise _refused(topic, "a channel_id that is none")
     if len(target_ids) > 1 and len(set(target_ids)) != len(target_ids):
         raise _refused(topic, "a target twice")
 

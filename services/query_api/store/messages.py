@@ -38,6 +38,7 @@ class Message(NamedTuple):
         topic_at: place in `layout.TOPICS`.
         payload: empty where its thing is gone.
         targets: whose post it names.
+        published: of a post of the catalog that is there; None in other messages.
     """
 
     topic_at: int
@@ -46,6 +47,7 @@ class Message(NamedTuple):
     timestamp: int
     payload: bytes
     targets: Sequence[str]
+    published: records.Published | None = None
 
 
 class Refused(NamedTuple):
@@ -111,7 +113,7 @@ def _message(record: Record, decoders: Mapping[str, Decoder], partitions: int) -
     parts = parsed_key(topic, key or None)
     if partition_of(parts[0], partitions) != record.partition:
         raise RefusedRecord(Reason.WRONG_PARTITION, f"a message of {topic} is in another workspace's partition")
-    payload, targets = b"", list[str]()
+    payload, targets, published = b"", list[str](), None
     if record.value is not None:
         fields = decoders[topic].decode(record.value)
         if records.told_key(topic, fields) != parts:
@@ -119,7 +121,8 @@ def _message(record: Record, decoders: Mapping[str, Decoder], partitions: int) -
         records.check(topic, fields)
         if not records.is_deleted(topic, fields):
             payload, targets = records.payload(topic, fields), records.target_ids(topic, fields)
-    return Message(_TOPIC_AT[topic], key, record.offset, record.timestamp, payload, targets)
+            published = records.publication(topic, fields)
+    return Message(_TOPIC_AT[topic], key, record.offset, record.timestamp, payload, targets, published)
 
 
 def log_refused(refused: Refused) -> None:

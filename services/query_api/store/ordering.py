@@ -34,30 +34,29 @@ Entry = tuple[bytes, bytes]
 """Key and value. Posts that name the same target stand side by side."""
 
 
-def entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[Entry]:
+def entries(key: bytes, published: records.Published | None, shown: Collection[str]) -> Set[Entry]:
     """The entries of a post.
 
     Args:
         key: the message key of the post.
-        catalog: its payload; empty where the catalog does not hold it.
+        published: by the catalog; None where the catalog does not hold it.
         shown: the targets that its figures name.
     """
-    if not catalog:
+    if published is None:
         return frozenset()
     workspace, _, post_id = key.partition(b"/")
-    published = records.published(catalog)
     place = UNPUBLISHED if published[0] is None else published[0]
     found = {(posts_of(workspace) + _place(place) + post_id, _OUT)}
     found.update(_of_targets(workspace, post_id, published, shown) if shown else ())
     return found
 
 
-def target_entries(key: bytes, catalog: bytes, shown: Collection[str]) -> Set[Entry]:
+def target_entries(key: bytes, published: records.Published | None, shown: Collection[str]) -> Set[Entry]:
     """The entries of some targets of a post; arguments as of `entries`."""
-    if not catalog or not shown:
+    if published is None or not shown:
         return frozenset()
     workspace, _, post_id = key.partition(b"/")
-    return set(_of_targets(workspace, post_id, records.published(catalog), shown))
+    return set(_of_targets(workspace, post_id, published, shown))
 
 
 def _of_targets(

@@ -6,7 +6,7 @@ where that is shorter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ _WINDOW = len(WINDOW_METRICS)
 # A target's fields as they are stored: of a plain one, and of any one without its origin.
 _PLAIN_FIELDS, _FIELDS = 8, 11
 _PRODUCT = TargetOrigin.PRODUCT.value
-_DELETED = PostStatus.DELETED.value
+_DELETED, _PUBLISHED = PostStatus.DELETED.value, PostStatus.PUBLISHED.value
 
 WANTED: Mapping[str, frozenset[str] | None] = {
     CHANNELS: None,
@@ -109,6 +109,10 @@ class StoredPost(NamedTuple):
 ReadPost = tuple[str, int | None, int | None, int, list[tuple[Any, ...]]]
 """The fields of a `StoredPost` behind its id, with the targets as plain tuples of a `StoredTarget`'s fields."""
 
+Published = tuple[int | None, list[tuple[str, str, int | None, bool]]]
+"""When a post was published, ms; of each target that is not deleted id, channel, time, and whether its status is
+published."""
+
 _new_register: Callable[[tuple[Any, ...]], Register] = partial(tuple.__new__, Register)
 
 
@@ -169,6 +173,11 @@ def target_ids(topic: str, fields: Sequence[Any]) -> list[str]:
     if topic != POST_ROLLUPS or fields[4] is None:
         return []
     return [target[0] for target in fields[4]]
+
+
+def publication(topic: str, fields: Sequence[Any]) -> Published | None:
+    """When a post of a decoded value was published; None of other topics' values."""
+    return _published(fields[4], fields[5]) if topic == POSTS else None
 
 
 def payload(topic: str, fields: Sequence[Any]) -> bytes:
@@ -238,22 +247,21 @@ def read_targets(stored: bytes) -> list[str] | None:
     return None if figures is None else list(figures)
 
 
-Published = tuple[int | None, list[tuple[str, str, int | None, bool]]]
-"""When a post was published, ms; of each target that is not deleted id, channel, time, and whether its status is
-published."""
-
-
 def published(catalog: bytes) -> Published:
     """When a post of its payload, and each of its targets, was published."""
     try:
         _, _, published_at, _, targets = _loaded(catalog)
-        return published_at, [
-            (target[0], target[1], published_at if target[6] is None else target[6], target[3] == PostStatus.PUBLISHED)
-            for target in targets
-            if target[3] != _DELETED
-        ]
+        return _published(published_at, targets)
     except (TypeError, ValueError, IndexError) as error:
         raise Damaged(f"a post is not as it was stored: {error!r}") from None
+
+
+def _published(published_at: int | None, targets: Iterable[Sequence[Any]]) -> Published:
+    return published_at, [
+        (target[0], target[1], published_at if target[6] is None else target[6], target[3] == _PUBLISHED)
+        for target in targets
+        if target[3] != _DELETED
+    ]
 
 
 def measured(figures: bytes, target_id: str) -> Values | None:

@@ -137,7 +137,8 @@ class Writer:
                 change = self._put(txn, message)
                 if change is not None:
                     incomplete += change
-                    touched[(message.topic_at, message.key)] = not message.payload
+                    if self._is_read:
+                        touched[(message.topic_at, message.key)] = not message.payload
             if incomplete:
                 self._count_incomplete(txn, incomplete)
             for place, offset in positions.items():
@@ -146,14 +147,14 @@ class Writer:
             for place, mark in marks.items():
                 key = layout.MARKED + layout.place_key(TOPICS.index(place.topic), place.partition)
                 txn.put(key, mark.packed(), db=self._db[layout.META])
-            kept = self._note_recent(txn, touched) if touched and self._is_read else None
+            kept = self._note_recent(txn, touched) if touched else None
         if kept is not None:
             self._next += 1
             self._recent, self._recent_bytes = kept
 
     def _put(self, txn: Transaction, message: Message) -> int | None:
         """Take one message; returns by how much more posts lack figures of targets, None where it changes nothing."""
-        topic_at, key, offset, timestamp, payload, targets = message
+        topic_at, key, offset, timestamp, payload, targets, published = message
         table = self._db[TABLES[topic_at]]
         stored = txn.get(key, db=table)
         held = None if stored is None else layout.unpack(key, stored)
@@ -172,18 +173,20 @@ class Writer:
                 self._put_targets(txn, key, shown_before, targets)
                 gone, come = set(shown_before).difference(targets), set(targets).difference(shown_before)
                 if gone or come:
-                    catalog = self._payload(txn, POST_AT, key)
+                    published = _published(self._payload(txn, POST_AT, key))
                     self._put_order(
                         txn,
-                        ordering.target_entries(key, catalog, gone),
-                        ordering.target_entries(key, catalog, come),
+                        ordering.target_entries(key, published, gone),
+                        ordering.target_entries(key, published, come),
                     )
             incomplete = (payload == _INCOMPLETE) - (before == _INCOMPLETE)
         elif topic_at == POST_AT:
             figures = self._payload(txn, FIGURES_AT, key)
             shown = (figures and records.read_targets(figures)) or ()
-            before = b"" if held is None else held.payload
-            self._put_order(txn, ordering.entries(key, before, shown), ordering.entries(key, payload, shown))
+            published_before = None if held is None else _published(held.payload)
+            self._put_order(
+                txn, ordering.entries(key, published_before, shown), ordering.entries(key, published, shown)
+            )
         if is_listed(topic_at, key):
             workspace, _, rest = key.partition(b"/")
             changes = self._db[layout.CHANGES]
@@ -273,6 +276,11 @@ class Writer:
             return
         txn.delete(key, db=table)
         txn.delete(layout.change_key(key.partition(b"/")[0], topic_at, offset), db=self._db[layout.CHANGES])
+
+
+def _published(catalog: bytes) -> records.Published | None:
+    """When a post of its payload was published; None where the catalog does not hold it."""
+    return records.published(catalog) if catalog else None
 
 
 def _is_of_a_message(error: Exception) -> bool:
