@@ -47,7 +47,7 @@ class Message(NamedTuple):
     timestamp: int
     payload: bytes
     targets: Sequence[str]
-    published: records.Published | None = None
+    published: records.Published | None
 
 
 class Refused(NamedTuple):

@@ -247,8 +247,10 @@ def read_targets(stored: bytes) -> list[str] | None:
     return None if figures is None else list(figures)
 
 
-def published(catalog: bytes) -> Published:
-    """When a post of its payload, and each of its targets, was published."""
+def published(catalog: bytes) -> Published | None:
+    """When a post of its payload, and each of its targets, was published; None where the catalog does not hold it."""
+    if not catalog:
+        return None
     try:
         _, _, published_at, _, targets = _loaded(catalog)
         return _published(published_at, targets)

@@ -173,7 +173,7 @@ class Writer:
                 self._put_targets(txn, key, shown_before, targets)
                 gone, come = set(shown_before).difference(targets), set(targets).difference(shown_before)
                 if gone or come:
-                    published = _published(self._payload(txn, POST_AT, key))
+                    published = records.published(self._payload(txn, POST_AT, key))
                     self._put_order(
                         txn,
                         ordering.target_entries(key, published, gone),
@@ -183,7 +183,7 @@ class Writer:
         elif topic_at == POST_AT:
             figures = self._payload(txn, FIGURES_AT, key)
             shown = (figures and records.read_targets(figures)) or ()
-            published_before = None if held is None else _published(held.payload)
+            published_before = None if held is None else records.published(held.payload)
             self._put_order(
                 txn, ordering.entries(key, published_before, shown), ordering.entries(key, published, shown)
             )
@@ -276,11 +276,6 @@ class Writer:
             return
         txn.delete(key, db=table)
         txn.delete(layout.change_key(key.partition(b"/")[0], topic_at, offset), db=self._db[layout.CHANGES])
-
-
-def _published(catalog: bytes) -> records.Published | None:
-    """When a post of its payload was published; None where the catalog does not hold it."""
-    return records.published(catalog) if catalog else None
 
 
 def _is_of_a_message(error: Exception) -> bool:

@@ -147,7 +147,7 @@ def test_positions_are_taken_behind_a_message_that_can_not_be_written(tmp_path: 
     writer = Writer(environment, told.decoders(), told.PARTITIONS, lambda topic, reason: refused.append(topic))
     place = Place(POST_ROLLUPS, partition_of("w1", told.PARTITIONS))
     found = [
-        Message(layout.FIGURES_AT, b"w1/p%d" % at, at, 1, b"{}", [LONG] if at in (2, 5) else [f"t{at}"])
+        Message(layout.FIGURES_AT, b"w1/p%d" % at, at, 1, b"{}", [LONG] if at in (2, 5) else [f"t{at}"], None)
         for at in range(8)
     ]
     writer.take(found, {place: 8})
