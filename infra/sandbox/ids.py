@@ -188,10 +188,21 @@ def make_id(
     Args:
         published: ms; `published_at` gives it back, up to 100 ms off for peculiar ids and many numbers.
         number: tells posts of one instant apart; below 1000.
-        peculiar: one of the platform's behaviours.
+        peculiar: one of the platform's behaviours; without it there is nothing peculiar about the post.
         account: the did that a Bluesky post belongs to, or the page of a Facebook post.
     """
     ending = next((text for text, name in behaviours_of(platform).items() if name == peculiar), "")
+    made = _made(platform, published, number, account)
+    if ending:
+        return made[: len(made) - len(ending)] + ending
+    # One Instagram post in a hundred would be heavy or gone, by the millisecond that it went out in.
+    while behaviour(platform, made):
+        published -= 1
+        made = _made(platform, published, number, account)
+    return made
+
+
+def _made(platform: str, published: int, number: int, account: str) -> str:
     if platform == "x":
         # 977 is odd and no multiple of 5, so that the last digits vary.
         made = str(((published - X_EPOCH) << 22) + number * 977)
@@ -216,4 +227,4 @@ def make_id(
         made = f"at://{account}/app.bsky.feed.post/{key}"
     else:
         made = f"{_leading_digit(platform)}{published:013d}{number:05d}"
-    return made[: len(made) - len(ending)] + ending
+    return made

@@ -92,7 +92,15 @@ def test_ids_carry_their_time(platform: str, at: int, number: int) -> None:
 def test_ids_of_one_instant_differ(platform: str) -> None:
     made = [make_id(platform, PUBLISHED, number) for number in range(1000)]
     assert len(set(made)) == 1000
-    assert sum(bool(behaviour(platform, external_id)) for external_id in made) <= 1
+    assert not [external_id for external_id in made if behaviour(platform, external_id)]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_no_post_is_peculiar_by_the_millisecond_that_it_went_out_in(platform: str) -> None:
+    for at in range(PUBLISHED, PUBLISHED + 1000):
+        made = make_id(platform, at, 1)
+        assert behaviour(platform, made) == ""
+        assert abs(published_at(platform, made) - at) <= 1
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
