@@ -65,6 +65,12 @@ class Usage:
         return {**used, "everything else": max(0.0, rest)}
 
 
+def disk_faults(pid: int) -> int:
+    """How often a process has waited for a page of a file to come from disk."""
+    # The command's name may hold blanks; behind it, the tenth field is `majflt` (proc_pid_stat(5)).
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[9])
+
+
 def _busy_seconds() -> float:
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))

@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import reads_load
 from benchmarks.chart import Bar
-from benchmarks.machine import Usage
+from benchmarks.machine import Usage, disk_faults
 from benchmarks.progress import Progress
 from benchmarks.reads_data import (
     INSERT_POSTS,
@@ -89,6 +89,7 @@ def run(on: EmbeddedEngines, is_full: bool) -> Result:
             "rounds": _ROUNDS,
             "loads": {name: load.figures() for name, load in loads.items()},
             "cpu_microseconds_per_request": stage.cpu,
+            "disk_faults_of_each_load": stage.disk_faults,
             "store": stage.store,
         },
         _ratios(rounds, loads, stage.store, count),
@@ -189,6 +190,7 @@ class ReadStage(Stage):
         self.notes: list[str] = []
         self.store: dict[str, float] = {}
         self.cpu: dict[str, dict[str, float]] = {}
+        self.disk_faults: dict[str, list[int]] = {}
         self.expected: list[Any] = []
         self.folder = on.folder
         self._asked: Counter[str] = Counter()
@@ -292,7 +294,9 @@ class ReadStage(Stage):
         asked = Posts(on.posts, self.keys, first % on.posts, step)
         with Progress(f"reads: {name}"):
             usage = Usage({"server": on.pid, "clickhouse": self._engines.child("clickhouse").pid})
+            faults = disk_faults(on.pid)
             done = reads_load.run(self.wrk, self.folder, on.origin, on.path, asked, seconds or self.seconds, rate)
+            self.disk_faults.setdefault(name, []).append(disk_faults(on.pid) - faults)
             self.cpu[name] = {part: used / done.requests * 1e6 for part, used in usage.cpu_seconds().items()}
         if is_of_all:
             # Those that were sent but not answered when the time was over count too.
@@ -302,7 +306,7 @@ class ReadStage(Stage):
     def warm(self, on: _Contestant) -> None:
         """Let a server's connections open and its kept answers be made, unmeasured."""
         self.load("warming up", on, seconds=_WARM_SECONDS)
-        del self.cpu["warming up"]
+        del self.cpu["warming up"], self.disk_faults["warming up"]
 
 
 def _beside(stage: ReadStage) -> tuple[list[dict[str, Load]], dict[str, Load], bytes]:

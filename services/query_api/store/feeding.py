@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import lmdb
 from filelock import FileLock, Timeout
@@ -27,6 +27,7 @@ from services.query_api.store.handle import Store
 from services.query_api.store.layout import FORMAT, TOPICS, Damaged
 from services.query_api.store.marks import Mark, foreign, last_marks
 from services.query_api.store.messages import Decoder, Message
+from services.query_api.store.residence import keep_resident
 from services.query_api.store.status import Phase
 from services.query_api.store.writing import Writer
 from services.runtime.brokers import Brokers, BrokersUnavailable, Place
@@ -103,6 +104,7 @@ class StoreFeed:
         self._is_reconnected = False
         self._phase = Phase.WAITING
         self._damage: asyncio.Event = asyncio.Event()
+        self._residence: asyncio.Task[NoReturn] | None = None
         store.on_damage = lambda _: self._damage.set()
 
     @property
@@ -255,6 +257,7 @@ class StoreFeed:
         self._is_filling = False
         self._store.folder.make_current(environment.path)
         self._store.use(environment)
+        self._keep_resident(environment)
         await self._in_thread(give_back)
         log.info("the store is filled", messages=self._taken)
 
@@ -287,6 +290,7 @@ class StoreFeed:
                 self._store.use(None)
                 self._environment = environment = Environment(path)
                 environment.check_identity(identity)
+                self._keep_resident(environment)
                 if not await self._in_thread(environment.was_closed_cleanly):
                     count = await self._in_thread(environment.check_values)
                     log.info("the store was checked", values=count)
@@ -385,8 +389,16 @@ class StoreFeed:
         self._store.use(None)
         self._store.folder.remove_others(None)
 
+    def _keep_resident(self, environment: Environment) -> None:
+        """Keep in memory what is read, on behalf of all processes, until this one writes it no more."""
+        self._residence = asyncio.create_task(keep_resident(environment.file))
+
     async def _end_writing(self) -> None:
         """Let go of what this process writes; it goes on reading it."""
+        if self._residence is not None:
+            self._residence.cancel()
+            await asyncio.gather(self._residence, return_exceptions=True)
+            self._residence = None
         environment, self._environment, self._writer = self._environment, None, None
         if environment is None:
             return

@@ -119,6 +119,11 @@ class Environment:
             self._env.close()
             raise
 
+    @property
+    def file(self) -> Path:
+        """All that is held."""
+        return _file(self.path)
+
     def _check_length(self) -> None:
         """Refuse a file that ends before its last page: to read there would end the process."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
@@ -275,15 +280,19 @@ class Environment:
         return count
 
 
+def _file(path: Path) -> Path:
+    return path / "data.mdb"
+
+
 def _size(path: Path) -> int:
     try:
-        return (path / "data.mdb").stat().st_size
+        return _file(path).stat().st_size
     except FileNotFoundError:
         return 0
 
 
 def _inode(path: Path) -> int:
-    return (path / "data.mdb").stat().st_ino
+    return _file(path).stat().st_ino
 
 
 class Folder:
