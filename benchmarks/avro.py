@@ -23,15 +23,9 @@ from schemas.events import PlatformRaw
 from schemas.measuring import Measure
 from schemas.raw_decoder import TARGETS_MAX
 from schemas.registers import merge
+from services.aggregator.figures import PostPart, figures_of, post_totals
 from services.aggregator.reading import map_event
-from services.aggregator.rows import (
-    PostPart,
-    Version,
-    figures_of,
-    post_rollup_message,
-    post_snapshot_message,
-    post_totals,
-)
+from services.aggregator.rows import Version, post_rollup_message, post_snapshot_message
 from services.aggregator.state import ChannelState, PostState, TargetState
 from tests.support.flat_fields import flat
 

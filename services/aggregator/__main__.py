@@ -11,10 +11,10 @@ import sys
 from schemas.topic_names import CHANNELS, CLAIMS, DEAD_LETTERS, POSTS, RAW
 from services.aggregator.app import Worker, build_app
 from services.aggregator.clickhouse import ClickHouse
+from services.aggregator.figures import FIGURES
 from services.aggregator.health import watch
 from services.aggregator.metrics import CLICKHOUSE_RETRIES
 from services.aggregator.partition import RECORD_TOPICS, Codecs
-from services.aggregator.rows import FIGURES
 from services.aggregator.settings import AggregatorSettings
 from services.runtime.clock import SystemClock
 from services.runtime.heaps import share_heaps

@@ -13,6 +13,7 @@ from schemas.topic_names import CHANNEL_ROLLUPS, POST_ROLLUPS
 from schemas.windows import RANGES, all_window_totals
 from services.aggregator import rows
 from services.aggregator.batch import Effects
+from services.aggregator.figures import PostPart, figures_of, post_totals
 from services.aggregator.state import Key, PartitionState, PeriodKey, PostState
 from services.runtime.kafka import key as message_key
 
@@ -81,13 +82,13 @@ def _emit_posts(state: PartitionState, changes: Changes, version: rows.Version, 
         workspace_id, post_id = post_key
         post = posts[post_key]
         parts = _post_parts(state, changes, workspace_id, post) if post.is_held else []
-        totals = rows.post_totals(parts)
+        totals = post_totals(parts)
         inserted.append(rows.post_totals_row(version, workspace_id, post, parts, totals))
         fields = rows.post_rollup_message(version, workspace_id, post, parts, totals) if post.is_held else None
         rollups.append((POST_ROLLUPS, message_key(workspace_id, post_id), fields))
 
 
-def _post_parts(state: PartitionState, changes: Changes, workspace_id: str, post: PostState) -> list[rows.PostPart]:
+def _post_parts(state: PartitionState, changes: Changes, workspace_id: str, post: PostState) -> list[PostPart]:
     """The listed targets of a post whose channels the catalog holds, in the post's order."""
     parts = []
     for target_id in post.target_ids:
@@ -96,8 +97,8 @@ def _post_parts(state: PartitionState, changes: Changes, workspace_id: str, post
         if target.is_listed and target.post_id == post.post_id:
             channel = state.channels[(workspace_id, target.channel_id)]
             if channel.is_held:
-                figures = changes.targets.get(target_key) or rows.figures_of(target.register.values)
-                parts.append(rows.PostPart(target, channel, figures))
+                figures = changes.targets.get(target_key) or figures_of(target.register.values)
+                parts.append(PostPart(target, channel, figures))
     return parts
 
 

@@ -16,6 +16,7 @@ from services.aggregator import rows
 from services.aggregator.batch import Batch, CatalogWrite, Effects, Related
 from services.aggregator.emit import Changes, emit
 from services.aggregator.explaining import is_about_channel, is_moved, is_open, left_out
+from services.aggregator.figures import figures_of
 from services.aggregator.reading import RawReading
 from services.aggregator.state import NO_CHANNEL_REGISTER, Key, Listing, PartitionState, TargetState
 from services.aggregator.touched import entries
@@ -219,7 +220,7 @@ class _Fold:
                 target.post_id, target.channel_id = asked.post_id, channel_id
             held = target.register
             target.register = merge(held, spoken, ranged, values, captured_at, event_id)
-            figures = rows.figures_of(values)
+            figures = figures_of(values)
             changed[target_key] = figures if target.register.values is values else None
             if held.captured_at is None and target.is_listed:
                 channels[(workspace_id, target.channel_id)].measured_count += target.is_measured

@@ -7,7 +7,6 @@ topic.
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from schemas.codec import Codec, MalformedEvent
 from schemas.events import PlatformRaw
+from schemas.ids import ID_MAX_CHARS, is_id
 from schemas.raw_decoder import REQUEST_MAX, TARGETS_MAX
 from schemas.writers import SchemasAway
 from services.aggregator.errors import InvalidEvent
@@ -34,9 +34,7 @@ SCHEMA_UNAVAILABLE = "schema_unavailable"
 FUTURE_TOLERANCE_MILLIS = 5 * 60 * 1000
 # The year 2000. ClickHouse's DateTime64 begins in 1900, but no platform answered before social networks existed.
 EARLIEST_CAPTURE = 946_684_800_000
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TARGET_ID, _EXTERNAL_ID = attrgetter("target_id"), attrgetter("external_id")
-ID_MAX_CHARS = 128
 _EVENT_ID_MAX_BYTES = 256
 # No platform has a longer name; ClickHouse keeps each name once in a block.
 _PLATFORM_MAX_CHARS = 64
@@ -205,9 +203,9 @@ def map_event(event: PlatformRaw) -> Reading:
 
 def _check(event: PlatformRaw, message: Message) -> None:
     workspace_id = event.workspace_id
-    if not _ID.fullmatch(workspace_id):
+    if not is_id(workspace_id):
         raise InvalidEvent("bad_id", "workspace_id must be 1-128 of A-Z a-z 0-9 . _ : -")
-    if not _ID.fullmatch(event.channel_id):
+    if not is_id(event.channel_id):
         raise InvalidEvent("bad_id", "channel_id must be 1-128 of A-Z a-z 0-9 . _ : -", workspace_id)
     if not 0 < len(event.event_id.encode()) <= _EVENT_ID_MAX_BYTES:
         raise InvalidEvent("bad_id", f"event_id must have 1-{_EVENT_ID_MAX_BYTES} bytes", workspace_id)
@@ -240,7 +238,7 @@ def _check(event: PlatformRaw, message: Message) -> None:
 @lru_cache(maxsize=200_000)
 def _is_id(text: str) -> bool:
     """Whether a text is a valid id; remembered, since a tenant's targets come again with every poll."""
-    return _ID.fullmatch(text) is not None
+    return is_id(text)
 
 
 def _check_repeated(event: PlatformRaw) -> None:

@@ -99,7 +99,7 @@ PURE = {
     "services.aggregator.audit.checks", "services.aggregator.audit.figures", "services.aggregator.audit.plan",
     "services.aggregator.audit.registers", "services.aggregator.audit.totals", "services.aggregator.audit.windows",
     "services.aggregator.batch", "services.aggregator.emit", "services.aggregator.errors",
-    "services.aggregator.explaining", "services.aggregator.filling",
+    "services.aggregator.explaining", "services.aggregator.figures", "services.aggregator.filling",
     "services.aggregator.fold", "services.aggregator.letters", "services.aggregator.limits",
     "services.aggregator.reading",
     "services.aggregator.rows", "services.aggregator.state", "services.aggregator.touched",

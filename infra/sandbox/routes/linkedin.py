@@ -12,19 +12,32 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import unquote
 
 from infra.sandbox.curves import average_watch_millis, level_value, metric_value, period_value
 from infra.sandbox.exchange import Ask, Endpoint, Reply
 from infra.sandbox.ids import behaviour, published_at
+from infra.sandbox.routes._linkedin_asks import (
+    LONGEST_LIST,
+    ORGANIZATION_URN,
+    POST_URN,
+    YEAR_MS,
+    RefusedError,
+    days_of,
+    entity_of,
+    error,
+    foreign,
+    illegal,
+    intervals_of,
+    organization_of,
+    raw_value,
+    urns_of,
+)
 from infra.sandbox.routes._linkedin_list import newest_posts
 from infra.sandbox.tokens import oauth_refresh
 
 # Calls a day of a member; the real limits are not published.
 _LIMIT, _DAY = 100_000, 86_400
 _DAY_MS = 86_400_000
-_YEAR_MS = 366 * _DAY_MS
-_LONGEST_LIST = 100
 
 _STATISTICS = (
     "impressionCount",
@@ -50,9 +63,6 @@ _MEMBER_METRICS = frozenset(
 )
 _TOTAL_ONLY = frozenset({"MEMBERS_REACHED", "LINK_CLICKS", "FOLLOWER_GAINED_FROM_CONTENT", "PROFILE_VIEW_FROM_CONTENT"})
 
-_POST_URN = re.compile(r"urn:li:(?:share|ugcPost|activity):[0-9]{1,19}")
-_ORGANIZATION_URN = re.compile(r"urn:li:organization:[0-9]{1,19}")
-_INTERVALS = re.compile(r"\(timeRange:\(start:([0-9]{1,14}),end:([0-9]{1,14})\),timeGranularityType:(DAY|MONTH)\)")
 _DATE_RANGE = re.compile(
     r"\(start:\(year:(\d{4}),month:(\d{1,2}),day:(\d{1,2})\),end:\(year:(\d{4}),month:(\d{1,2}),day:(\d{1,2})\)\)"
 )
@@ -61,103 +71,24 @@ _VERSION = re.compile(r"20[0-9]{2}(?:0[1-9]|1[0-2])")
 _OLDEST_VERSION = "202511"
 
 
-class _RefusedError(Exception):
-    """One thing about the request fails all of it."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
-
-
-def _error(status: int, code: str, message: str, service_code: int | None = None) -> Reply:
-    body: dict[str, Any] = {"status": status, "code": code, "message": message}
-    if service_code is not None:
-        body["serviceErrorCode"] = service_code
-    return Reply(status, body)
-
-
-def _illegal(message: str) -> _RefusedError:
-    return _RefusedError(_error(400, "ILLEGAL_ARGUMENT", message))
-
-
-def _raw(ask: Ask, name: str) -> str:
-    """A parameter as it was sent, since its escapes are part of its syntax."""
-    for part in ask.query_text.split("&"):
-        key, _, value = part.partition("=")
-        if key == name:
-            return value
-    return ""
-
-
-def _urns(ask: Ask, name: str) -> list[str]:
-    """The urns of a list: `List(urn%3Ali%3Ashare%3A1,...)`."""
-    raw = _raw(ask, name)
-    inner = re.fullmatch(r"List\(([^():]*)\)", raw)
-    urns = [unquote(part) for part in inner[1].split(",")] if inner else []
-    if not urns or len(urns) > _LONGEST_LIST or not all(map(_POST_URN.fullmatch, urns)):
-        raise _illegal("Invalid query parameters passed to request")
-    return urns
-
-
-def _entity(ask: Ask) -> str:
-    """A member's post: `(share:urn%3A...)` or `(ugc:urn%3A...)`."""
-    inner = re.fullmatch(r"\((share|ugc):([^():,]+)\)", _raw(ask, "entity"))
-    urn = unquote(inner[2]) if inner else ""
-    kind = "urn:li:ugcPost:" if inner and inner[1] == "ugc" else "urn:li:share:"
-    if not _POST_URN.fullmatch(urn) or not urn.startswith(kind):
-        raise _illegal("Invalid query parameters passed to request")
-    return urn
-
-
-def _organization(ask: Ask, name: str) -> str:
-    urn = ask.value(name)
-    if not _ORGANIZATION_URN.fullmatch(urn):
-        raise _illegal(f"Invalid value for param; wrong urn type in {name}")
-    return urn
-
-
-def _intervals(ask: Ask) -> tuple[int, int] | None:
-    """The range of days asked for, in ms; None for a lifetime."""
-    if not ask.value("timeIntervals"):
-        return None
-    found = _INTERVALS.fullmatch(_raw(ask, "timeIntervals"))
-    if found is None or int(found[1]) >= int(found[2]) or found[3] != "DAY":
-        raise _illegal("Invalid query parameters passed to request")
-    return int(found[1]), int(found[2])
-
-
-def _days(ask: Ask, start: int, end: int) -> list[tuple[int, int]]:
-    """Closed UTC days of a range, of the last 12 months."""
-    first = max(start, ask.now - _YEAR_MS) // _DAY_MS * _DAY_MS
-    last = min(end, ask.now // _DAY_MS * _DAY_MS)
-    return [(at, at + _DAY_MS) for at in range(first, last, _DAY_MS)]
-
-
 def _value(ask: Ask, urn: str, metric: str) -> int:
     return metric_value(ask.state.seed, "linkedin", urn, metric, published_at("linkedin", urn), ask.now)
 
 
-def _foreign(name: str, index: int) -> _RefusedError:
-    message = (
-        f"Unpermitted fields present in PARAMETER: Data Processing Exception while processing fields [/{name}[{index}]]"
-    )
-    return _RefusedError(_error(403, "ACCESS_DENIED", message, 100))
-
-
 def _share_statistics(ask: Ask) -> Reply:
     if ask.value("q") != "organizationalEntity":
-        raise _illegal("Resource method could not be resolved from request parameters.")
-    organization = _organization(ask, "organizationalEntity")
+        raise illegal("Resource method could not be resolved from request parameters.")
+    organization = organization_of(ask, "organizationalEntity")
     elements: list[dict[str, Any]] = []
     for name, kind in (("shares", "share"), ("ugcPosts", "ugcPost")):
-        urns = _urns(ask, name) if _raw(ask, name) else []
+        urns = urns_of(ask, name) if raw_value(ask, name) else []
         for index, urn in enumerate(urns):
             if not urn.startswith(f"urn:li:{kind}:"):
-                raise _illegal(f"Invalid urn type in {name}: {urn}")
+                raise illegal(f"Invalid urn type in {name}: {urn}")
             if behaviour("linkedin", urn) == "foreign":
-                raise _foreign(name, index)
+                raise foreign(name, index)
         elements.extend(_post_statistics(ask, organization, urn, kind) for urn in urns if _is_active(urn))
-    if not _raw(ask, "shares") and not _raw(ask, "ugcPosts"):
+    if not raw_value(ask, "shares") and not raw_value(ask, "ugcPosts"):
         elements = _organization_statistics(ask, organization)
     for element in elements:
         thing = element.get("share") or element.get("ugcPost") or organization
@@ -185,9 +116,9 @@ def _post_statistics(ask: Ask, organization: str, urn: str, kind: str) -> dict[s
 
 def _organization_statistics(ask: Ask, organization: str) -> list[dict[str, Any]]:
     """Of all posts together: by day, without unique impressions, or of a whole year."""
-    covered = _intervals(ask)
+    covered = intervals_of(ask)
     is_daily = covered is not None
-    ranges = _days(ask, *covered) if covered is not None else [(ask.now - _YEAR_MS, ask.now)]
+    ranges = days_of(ask, *covered) if covered is not None else [(ask.now - YEAR_MS, ask.now)]
     elements = []
     for start, end in ranges:
         figures: dict[str, Any] = {
@@ -212,17 +143,17 @@ def _date(at: int) -> dict[str, int]:
 
 def _member_days(ask: Ask, metric: str) -> Reply:
     """One metric of all posts of the token's member, by day."""
-    found = _DATE_RANGE.fullmatch(_raw(ask, "dateRange"))
+    found = _DATE_RANGE.fullmatch(raw_value(ask, "dateRange"))
     if found is None or metric in _TOTAL_ONLY:
-        raise _illegal(f"{metric} can't be broken down by these days")
+        raise illegal(f"{metric} can't be broken down by these days")
     year, month, day, last_year, last_month, last_day = map(int, found.groups())
     try:
         start, end = date(year, month, day), date(last_year, last_month, last_day)
     except ValueError:
-        raise _illegal("Invalid date in dateRange") from None
+        raise illegal("Invalid date in dateRange") from None
     bounds = [int(datetime(at.year, at.month, at.day, tzinfo=UTC).timestamp()) * 1000 for at in (start, end)]
     elements = []
-    for first, last in _days(ask, *bounds):
+    for first, last in days_of(ask, *bounds):
         value = period_value(ask.state.seed, "linkedin", ask.account_id, metric, first, last)
         ask.served(ask.account_id, {metric: value, "start": first})
         dates = {"start": _date(first), "end": _date(last)}
@@ -233,7 +164,7 @@ def _member_days(ask: Ask, metric: str) -> Reply:
 def _member_posts(ask: Ask) -> Reply:
     metric = ask.value("queryType")
     if metric not in _MEMBER_METRICS:
-        raise _illegal(f"Invalid value for field queryType: {metric}")
+        raise illegal(f"Invalid value for field queryType: {metric}")
     if ask.value("q") == "me" and ask.value("aggregation") == "DAILY":
         return _member_days(ask, metric)
     if ask.value("q") == "me":
@@ -245,7 +176,7 @@ def _member_posts(ask: Ask) -> Reply:
 def _member_videos(ask: Ask) -> Reply:
     metric = ask.value("queryType")
     if metric not in ("VIDEO_PLAY", "VIDEO_VIEWER", "VIDEO_WATCH_TIME"):
-        raise _illegal(f"Invalid value for field queryType: {metric}")
+        raise illegal(f"Invalid value for field queryType: {metric}")
     return _member_figure(ask, metric, lambda urn: _video_value(ask, urn, metric, "VIDEO_PLAY"))
 
 
@@ -257,12 +188,12 @@ def _video_value(ask: Ask, urn: str, metric: str, views: str) -> int:
 
 def _member_figure(ask: Ask, metric: str, value_of: Callable[[str], int]) -> Reply:
     if ask.value("q") != "entity":
-        raise _illegal("Resource method could not be resolved from request parameters.")
-    urn = _entity(ask)
+        raise illegal("Resource method could not be resolved from request parameters.")
+    urn = entity_of(ask)
     if behaviour("linkedin", urn) == "gone":
         return Reply(404, {"status": 404, "code": "NOT_FOUND", "message": "Could not find entity"})
     if behaviour("linkedin", urn) == "foreign":
-        raise _foreign("entity", 0)
+        raise foreign("entity", 0)
     elements = []
     if _is_active(urn):
         value = -1 if behaviour("linkedin", urn) == "negative" and metric == "REACTION" else value_of(urn)
@@ -276,7 +207,7 @@ def _videos(ask: Ask) -> Reply:
     """One metric of an organization's video."""
     urn, metric = ask.value("entity"), ask.value("type")
     if not urn.startswith("urn:li:ugcPost:") or metric not in ("VIDEO_VIEW", "VIEWER", "TIME_WATCHED"):
-        raise _illegal("Invalid query parameters passed to request")
+        raise illegal("Invalid query parameters passed to request")
     value = _video_value(ask, urn, metric, "VIDEO_VIEW")
     ask.served(urn, {metric: value})
     return Reply(200, {"elements": [{"entity": urn, "statisticsType": metric, "value": value}]})
@@ -299,7 +230,7 @@ def _metadata(ask: Ask, urn: str) -> dict[str, Any]:
 def _social_metadata(ask: Ask) -> Reply:
     results: dict[str, Any] = {}
     errors: dict[str, Any] = {}
-    for urn in _urns(ask, "ids"):
+    for urn in urns_of(ask, "ids"):
         if behaviour("linkedin", urn) == "gone":
             errors[urn] = {"status": 404, "code": "NOT_FOUND", "message": "Could not find entity"}
         else:
@@ -317,17 +248,17 @@ def _one_metadata(ask: Ask) -> Reply:
 
 def _network_size(ask: Ask) -> Reply:
     if ask.value("edgeType") != "COMPANY_FOLLOWED_BY_MEMBER":
-        raise _illegal("Invalid value for field edgeType")
+        raise illegal("Invalid value for field edgeType")
     followers = level_value(ask.state.seed, "linkedin", ask.path_ids[0], "followers", ask.now)
     ask.served(ask.path_ids[0], {"firstDegreeSize": followers})
     return Reply(200, {"firstDegreeSize": followers})
 
 
 def _page_statistics(ask: Ask) -> Reply:
-    organization = _organization(ask, "organization")
-    covered = _intervals(ask)
+    organization = organization_of(ask, "organization")
+    covered = intervals_of(ask)
     elements = []
-    for start, end in _days(ask, *covered) if covered else [(ask.now - _YEAR_MS, ask.now)]:
+    for start, end in days_of(ask, *covered) if covered else [(ask.now - YEAR_MS, ask.now)]:
         views = period_value(ask.state.seed, "linkedin", organization, "allPageViews", start, end)
         page = {"allPageViews": {"pageViews": views}, "overviewPageViews": {"pageViews": views // 2}}
         element: dict[str, Any] = {"totalPageStatistics": {"views": page}, "organization": organization}
@@ -340,7 +271,7 @@ def _page_statistics(ask: Ask) -> Reply:
 
 def _member_followers(ask: Ask) -> Reply:
     if ask.value("q") != "me":
-        raise _illegal("Resource method could not be resolved from request parameters.")
+        raise illegal("Resource method could not be resolved from request parameters.")
     followers = level_value(ask.state.seed, "linkedin", ask.account_id, "followers", ask.now)
     ask.served(ask.account_id, {"memberFollowersCount": followers})
     return Reply(
@@ -364,9 +295,9 @@ def _one_organization(ask: Ask) -> Reply:
 
 
 def _posts(ask: Ask) -> Reply:
-    organization, count = _organization(ask, "author"), ask.value("count", "10")
-    if ask.value("q") != "author" or not count.isdigit() or not 1 <= int(count) <= _LONGEST_LIST:
-        raise _illegal("Invalid query parameters passed to request")
+    organization, count = organization_of(ask, "author"), ask.value("count", "10")
+    if ask.value("q") != "author" or not count.isdigit() or not 1 <= int(count) <= LONGEST_LIST:
+        raise illegal("Invalid query parameters passed to request")
     return newest_posts(organization, int(count), ask.now)
 
 
@@ -380,14 +311,14 @@ def _checked(answer: Callable[[Ask], Reply], *, is_versioned: bool) -> Callable[
     def answered(ask: Ask) -> Reply:
         version = ask.headers.get("linkedin-version", "")
         if is_versioned and not _VERSION.fullmatch(version):
-            return _error(400, "VERSION_MISSING", "A version must be present. Please specify a version by adding it.")
+            return error(400, "VERSION_MISSING", "A version must be present. Please specify a version by adding it.")
         if is_versioned and version < _OLDEST_VERSION:
-            return _error(426, "NONEXISTENT_VERSION", f"Requested version {version} is not active")
+            return error(426, "NONEXISTENT_VERSION", f"Requested version {version} is not active")
         if is_versioned and ask.headers.get("x-restli-protocol-version") != "2.0.0":
-            return _error(400, "ILLEGAL_ARGUMENT", "Invalid query parameters passed to request")
+            return error(400, "ILLEGAL_ARGUMENT", "Invalid query parameters passed to request")
         try:
             return answer(ask)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             return refused.reply
 
     return answered
@@ -416,8 +347,8 @@ class LinkedInRoutes:
         _endpoint("memberCreatorVideoAnalytics", "memberCreatorVideoAnalytics", _member_videos),
         _endpoint("videoAnalytics", "videoAnalytics", _videos),
         _endpoint("socialMetadata", "socialMetadata", _social_metadata),
-        _endpoint(f"socialMetadata/({_POST_URN.pattern})", "socialMetadata/{urn}", _one_metadata),
-        _endpoint(f"networkSizes/({_ORGANIZATION_URN.pattern})", "networkSizes/{urn}", _network_size),
+        _endpoint(f"socialMetadata/({POST_URN.pattern})", "socialMetadata/{urn}", _one_metadata),
+        _endpoint(f"networkSizes/({ORGANIZATION_URN.pattern})", "networkSizes/{urn}", _network_size),
         _endpoint("organizationPageStatistics", "organizationPageStatistics", _page_statistics),
         _endpoint("memberFollowersCount", "memberFollowersCount", _member_followers),
         _endpoint("posts", "posts", _posts),
@@ -429,21 +360,21 @@ class LinkedInRoutes:
         """The code tells a day's limit from the pace only by its message; a closed account reads as revoked."""
         if kind == "quota_exhausted":
             message = "Resource level throttle APPLICATION DAY limit for calls to this resource is reached."
-            return _error(429, "TOO_MANY_REQUESTS", message, 101)
+            return error(429, "TOO_MANY_REQUESTS", message, 101)
         if kind == "rate_limited":
-            return _error(429, "TOO_MANY_REQUESTS", "Throttle limit for calls to this resource is reached.", 101)
+            return error(429, "TOO_MANY_REQUESTS", "Throttle limit for calls to this resource is reached.", 101)
         if kind == "token_missing":
-            return _error(401, "EMPTY_ACCESS_TOKEN", "Empty oauth2 access token", 65604)
+            return error(401, "EMPTY_ACCESS_TOKEN", "Empty oauth2 access token", 65604)
         if kind in ("token_revoked", "account_disabled"):
             message = "The token used in the request has been revoked by the user"
-            return _error(401, "REVOKED_ACCESS_TOKEN", message, 65601)
+            return error(401, "REVOKED_ACCESS_TOKEN", message, 65601)
         if kind == "permission_missing":
             name = ask.path.rpartition("/")[2]
             message = f"Not enough permissions to access: {name}.FINDER-organizationalEntity.20260601"
-            return _error(403, "ACCESS_DENIED", message, 100)
+            return error(403, "ACCESS_DENIED", message, 100)
         if kind == "server_error":
-            return _error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error")
-        return _error(401, "EXPIRED_ACCESS_TOKEN", "The token used in the request has expired", 65602)
+            return error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error")
+        return error(401, "EXPIRED_ACCESS_TOKEN", "The token used in the request has expired", 65602)
 
     def limit_headers(self, endpoint: Endpoint, ask: Ask, remaining: int, ends_at: int) -> dict[str, str]:
         """LinkedIn says nothing about its limits."""

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 
 from schemas.codec import HEADER_BYTES, RawCodec
 from schemas.events import PlatformRaw
+from schemas.ids import ID_MAX_CHARS
 from schemas.raw_decoder import read_ids
 from services.aggregator import erased
 from services.aggregator.audit.plan import Sample
 from services.aggregator.audit.store import AuditStore, Difference, Key
 from services.aggregator.errors import InvalidEvent
 from services.aggregator.reading import (
-    ID_MAX_CHARS,
     SCHEMA_UNAVAILABLE,
     Message,
     RawReading,

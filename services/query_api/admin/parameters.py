@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from schemas.events import ChannelStatus, PostStatus
+from schemas.ids import WHOLE_ID_PATTERN
 from services.platforms import all_platforms
 from services.query_api.serving.auth import PREFIXES
 from services.runtime.instants import parse_timestamp
@@ -52,7 +53,7 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 Int64 = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 Number = Annotated[Int64 | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_number)]
 """A number that every reader of JSON can hold: an integer of 64 bits or a finite float."""
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Id = Annotated[str, StringConstraints(pattern=WHOLE_ID_PATTERN)]
 Timestamp = Annotated[
     int, BeforeValidator(_timestamp), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]

@@ -8,7 +8,6 @@ and impressions is applied here, for replies only, never in storage.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
 from schemas.windows import WindowTotals
 from services.platforms import all_platforms, post_address
 
-ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """The form of Tidemark's ids; any other text in a path is no id."""
 
 PUBLISHED = "published"

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
+from schemas.ids import WHOLE_ID_PATTERN
 from services.query_api.errors import (
     ApiError,
     BodyTooLarge,
@@ -202,7 +203,7 @@ def _path_parameters(path: str, values: Mapping[str, Sequence[str]] | None = Non
     def schema(name: str) -> dict[str, Any]:
         if values and name in values:
             return {"type": "string", "enum": list(values[name])}
-        return {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+        return {"type": "string", "pattern": WHOLE_ID_PATTERN}
 
     return [{"name": name, "in": "path", "required": True, "schema": schema(name)} for name in _NAME.findall(path)]
 

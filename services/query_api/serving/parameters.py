@@ -17,11 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from services.query_api.reads.query import ID
+from schemas.ids import WHOLE_ID_PATTERN, is_id
 from services.runtime.instants import WRITTEN, parse_instant
 
 MOST_IDS = 500
-_ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
 # A refusal shows only field names of this form, since an unknown field's name is the caller's text.
 _WRITTEN: dict[Any, re.Pattern[str]] = {
     int: re.compile(r"-?[0-9]{1,19}", re.ASCII),
@@ -78,7 +77,7 @@ def is_without_parameters(model: type[BaseModel]) -> bool:
 
 
 def _id(value: Any) -> Any:
-    if not isinstance(value, str) or not ID.fullmatch(value):
+    if not isinstance(value, str) or not is_id(value):
         raise ValueError("must be 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -")
     return value
 
@@ -104,7 +103,7 @@ def _instant(value: Any) -> int:
     return parse_instant(value)
 
 
-Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "pattern": _ID_PATTERN})]
+Id = Annotated[str, BeforeValidator(_id), WithJsonSchema({"type": "string", "pattern": WHOLE_ID_PATTERN})]
 """An id of the catalog: 1 to 128 characters of A-Z, a-z, 0-9 and . _ : -"""
 
 Ids = Annotated[
@@ -113,7 +112,7 @@ Ids = Annotated[
     WithJsonSchema(
         {
             "type": "array",
-            "items": {"type": "string", "pattern": _ID_PATTERN},
+            "items": {"type": "string", "pattern": WHOLE_ID_PATTERN},
             "minItems": 1,
             "maxItems": MOST_IDS,
         }

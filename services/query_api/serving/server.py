@@ -16,12 +16,12 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope, Send
 
+from schemas.ids import is_id
 from services.query_api.cache import AnswerCache, making
 from services.query_api.errors import ApiError, Header, Invalid, MethodNotAllowed, NotFound, ReadsUnavailable
 from services.query_api.fairness import Desk, Turns, answer_turns
 from services.query_api.flights import Flights
 from services.query_api.observability import Tally
-from services.query_api.reads.query import ID
 from services.query_api.serving.auth import AdminKey, KeyRing
 from services.query_api.serving.bodies import ClientGone, lines, parsed, whole_body
 from services.query_api.serving.endpoint import (
@@ -142,7 +142,7 @@ class EndpointServer(Generic[Context, Question, Value]):
                 request = request._replace(lines=lines(receive))
             question = self._ask(request)
             for value in path.values():
-                if ID.fullmatch(value) is None:
+                if not is_id(value):
                     raise NotFound
             cache = self._cache
             kept_by: Hashable | None = None
@@ -214,7 +214,7 @@ class EndpointServer(Generic[Context, Question, Value]):
             self._shared.admin_key.check(scope["headers"])
         path = scope["path_params"]
         for name, value in path.items():
-            if ID.fullmatch(value) is None:
+            if not is_id(value):
                 raise Invalid(f"{name}: {BAD_ID}")
         asked = self._nothing_asked
         if asked is None:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import orjson
 
+from schemas.ids import is_id
 from schemas.metrics import INT64_MAX, INT64_MIN
 from services.query_api.errors import Invalid
-from services.query_api.reads.query import ID
 
 
 class Cursor(NamedTuple):
@@ -49,7 +49,7 @@ def decode(kind: str, text: str | None) -> Cursor | None:
     try:
         match orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))):
             case [str(held), int(place), str(last)] if (
-                held == kind and type(place) is int and INT64_MIN <= place <= INT64_MAX and ID.fullmatch(last)
+                held == kind and type(place) is int and INT64_MIN <= place <= INT64_MAX and is_id(last)
             ):
                 return Cursor(place, last)
     except (binascii.Error, ValueError):

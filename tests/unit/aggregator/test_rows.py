@@ -19,6 +19,7 @@ from schemas.metrics import CHANNEL_METRICS, MILLIS_MAX, POST_METRICS, Metric, s
 from schemas.registers import merge
 from schemas.windows import WindowTarget, window_totals
 from services.aggregator import rows
+from services.aggregator.figures import FIGURES, PostPart, PostTotals, figures_of, post_totals
 from services.aggregator.reading import Message, RawReading, map_event
 from services.aggregator.state import NO_CHANNEL_REGISTER, ChannelState, PostState, TargetState
 from services.platforms.base import ChannelReading, PostReading, Reading
@@ -62,7 +63,7 @@ def _channel() -> ChannelState:
 
 def _decoded(topic: str, fields: rows.Row) -> dict[str, Any]:
     text = schema_text(topic)
-    read = normal(RecordCodec(topic, fetch_schema=lambda _: text).decode(wire_encoder(text, 1, rows.FIGURES)(fields)))
+    read = normal(RecordCodec(topic, fetch_schema=lambda _: text).decode(wire_encoder(text, 1, FIGURES)(fields)))
     assert isinstance(read, dict)
     return read
 
@@ -76,7 +77,7 @@ def _metric_fields(metrics: tuple[Metric, ...], values: tuple[int | None, ...]) 
 
 def test_a_snapshot_of_a_post_has_each_field_in_its_place() -> None:
     read = _decoded(
-        "metrics.post-snapshots", rows.post_snapshot_message(EVENT, _target(), POST, rows.figures_of(POST.values))
+        "metrics.post-snapshots", rows.post_snapshot_message(EVENT, _target(), POST, figures_of(POST.values))
     )
     assert {
         "workspace_id": "workspace", "target_id": "target", "post_id": "post", "channel_id": "channel",
@@ -96,8 +97,8 @@ def test_a_snapshot_of_a_channel_has_each_field_in_its_place() -> None:
 
 def test_a_rollup_of_a_post_has_each_field_in_its_place() -> None:
     target, channel = _target(), _channel()
-    parts = [rows.PostPart(target, channel, rows.figures_of(target.register.values))]
-    totals = rows.post_totals(parts)
+    parts = [PostPart(target, channel, figures_of(target.register.values))]
+    totals = post_totals(parts)
     post = PostState("post", is_held=True, target_ids=("target",))
     read = _decoded("rollups.posts", rows.post_rollup_message(VERSION, "workspace", post, parts, totals))
     figures = _metric_fields(POST_METRICS, target.register.values)
@@ -131,7 +132,7 @@ def test_the_example_of_an_answer_gives_the_example_of_its_snapshot(example: Any
             post for post in read.reading.posts if raw.targets[post.position].target_id == expected["target_id"]
         )
         target = TargetState(expected["target_id"], expected["post_id"], raw.channel_id)
-        message = rows.post_snapshot_message(raw, target, post, rows.figures_of(post.values))
+        message = rows.post_snapshot_message(raw, target, post, figures_of(post.values))
     else:
         channel = next(channel for channel in read.reading.channels if channel.period == expected["period"])
         message = rows.channel_snapshot_message(read, channel)
@@ -191,7 +192,7 @@ ROWS: dict[str, tuple[rows.Table, Callable[[], rows.Row], dict[str, Any]]] = {
         rows.POST_TOTALS,
         lambda: rows.post_totals_row(
             VERSION, "workspace", PostState("post", is_held=True), [],
-            rows.PostTotals(POST.values, NOW, rows.figures_of(POST.values)),
+            PostTotals(POST.values, NOW, figures_of(POST.values)),
         ),
         {"generation": 3, "post_id": "post", "captured_at": NOW, "targets": "[]", "is_deleted": 0, "partition": 5},
     ),
@@ -221,7 +222,7 @@ def test_every_table_of_the_module_is_tried() -> None:
 @given(st.integers(-MILLIS_MAX, MILLIS_MAX))
 def test_durations_lose_nothing(millis: int) -> None:
     values = tuple(millis if metric.is_duration else None for metric in POST_METRICS)
-    message = rows.post_snapshot_message(EVENT, _target(), PostReading(0, 0, 0, values), rows.figures_of(values))
+    message = rows.post_snapshot_message(EVENT, _target(), PostReading(0, 0, 0, values), figures_of(values))
     assert _decoded("metrics.post-snapshots", message)["watch_time_seconds"] == seconds(millis)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import schema_text
 from schemas.encoder import Shared, UnsupportedSchemaError, compile_encoder
-from services.aggregator.rows import FIGURES
+from services.aggregator.figures import FIGURES
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TOPICS = (

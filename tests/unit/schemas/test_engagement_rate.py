@@ -20,7 +20,7 @@ from schemas.metrics import (
     total_engagement_rate,
 )
 from schemas.registers import Register
-from services.aggregator.rows import PostPart, figures_of, post_totals
+from services.aggregator.figures import PostPart, figures_of, post_totals
 from services.aggregator.state import ChannelState, TargetState
 from services.query_api.tidemark.resources.render import total_metrics
 

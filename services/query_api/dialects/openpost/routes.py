@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schemas.ids import is_id
 from services.query_api.dialects.openpost.models import (
     LIST_SAMPLE,
     LIST_SCHEMA,
@@ -12,7 +13,7 @@ from services.query_api.dialects.openpost.models import (
 from services.query_api.dialects.openpost.parameters import DaysParameters, SnapshotsParameters
 from services.query_api.dialects.openpost.render import post_metrics, snapshot_list
 from services.query_api.errors import NotFound
-from services.query_api.reads.query import ID, PostHistoryQuestion, SnapshotsQuestion
+from services.query_api.reads.query import PostHistoryQuestion, SnapshotsQuestion
 from services.query_api.serving.actions import asks
 from services.query_api.serving.endpoint import Api, Endpoint, Request
 from services.runtime.clock import MILLIS_PER_DAY
@@ -21,7 +22,7 @@ from services.runtime.clock import MILLIS_PER_DAY
 def list_question(request: Request[SnapshotsParameters]) -> SnapshotsQuestion:
     """Ask for the workspace's snapshots of the last days, or one integration's where the request names one."""
     integration_id = request.parameters.integration_id
-    if integration_id is not None and not ID.fullmatch(integration_id):
+    if integration_id is not None and not is_id(integration_id):
         raise NotFound
     return SnapshotsQuestion(request.workspace_id, integration_id, _since(request.parameters, request.now), MAX_ROWS)
 
