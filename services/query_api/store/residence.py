@@ -38,28 +38,24 @@ async def keep_resident(
     pause = 0.0
     is_left = False
     while True:
-        size, most = _size(path), int(room() * _SHARE)
-        was_left, is_left = is_left, size > most
-        if is_left and not was_left:
-            log.warning("the store is not kept in memory, as it would take more than half", bytes=size, most=most)
-        pieces = [] if is_left else _pieces(size)
+        is_read = False
         try:
+            size, most = path.stat().st_size, int(room() * _SHARE)
+            was_left, is_left = is_left, size > most
+            if is_left and not was_left:
+                log.warning("the store is not kept in memory, as it would take more than half", bytes=size, most=most)
+            pieces = [] if is_left else _pieces(size)
             for start, length in pieces:
                 # In a thread, since disks may be slow.
                 await asyncio.to_thread(_read, path, start, length)
                 await asyncio.sleep(pause / len(pieces))
+                is_read = True
         except OSError:
-            pieces = []
-        if not pause or not pieces:
+            # The file is gone, the disk fails, or the machine does not tell its memory.
+            is_read = False
+        if not pause or not is_read:
             await asyncio.sleep(pass_seconds)
         pause = pass_seconds
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _pieces(size: int) -> list[tuple[int, int]]:

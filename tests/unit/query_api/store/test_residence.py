@@ -108,6 +108,20 @@ async def test_a_file_that_is_not_there_or_can_not_be_read_is_left_to_its_reader
         await until(lambda: is_held(file), "it is there again")
 
 
+async def test_a_machine_that_does_not_tell_its_memory_is_asked_again(file: Path) -> None:
+    asked = 0
+
+    def room() -> int:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise PermissionError("/proc/meminfo")
+        return MUCH
+
+    async with kept(file, room):
+        await until(lambda: is_held(file), "it is kept as soon as there is an answer")
+
+
 async def test_a_store_that_is_opened_is_read_into_memory(tmp_path: Path) -> None:
     brokers = told.topics()
     for number in range(3_000):
