@@ -66,7 +66,7 @@ class Usage:
 
 
 def disk_faults(pid: int) -> int:
-    """How often a process has waited for a page of a file to come from disk."""
+    """How often a process has waited for a page of its memory, nearly all of them of files, to come from disk."""
     # The command's name may hold blanks; behind it, the tenth field is `majflt` (proc_pid_stat(5)).
     return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[9])
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
+ID_MAX_CHARS: Final = 128
+ID_PATTERN: Final = rf"[A-Za-z0-9._:-]{{1,{ID_MAX_CHARS}}}"
 WHOLE_ID_PATTERN: Final = f"^{ID_PATTERN}$"
 """The same for JSON Schema, whose patterns find a part of a text."""
-ID_MAX_CHARS: Final = 128
 _matches = re.compile(ID_PATTERN).fullmatch
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 X_EPOCH = 1_288_834_974_657
+_MOST_EARLIER_MS = 10
 _FIRST = 1_104_537_600_000  # 2005-01-01
 _LAST = 4_102_444_800_000  # 2100-01-01
 _DERIVED_UNTIL = 1_767_225_600_000  # 2026-01-01
@@ -187,19 +188,19 @@ def make_id(
 
     Args:
         published: ms; `published_at` gives it back, up to 100 ms off for peculiar ids and many numbers.
-        number: tells posts of one instant apart; below 1000.
-        peculiar: one of the platform's behaviours; without it there is nothing peculiar about the post.
+        number: tells posts of one instant apart; below 1000. Of posts that went out a millisecond apart with one
+            number, two may get one id.
+        peculiar: one of the platform's behaviours; without it there is nothing peculiar about the post, unless its
+            number alone, of 20,000 and above, makes it so.
         account: the did that a Bluesky post belongs to, or the page of a Facebook post.
     """
     ending = next((text for text, name in behaviours_of(platform).items() if name == peculiar), "")
     made = _made(platform, published, number, account)
     if ending:
         return made[: len(made) - len(ending)] + ending
-    # One Instagram post in a hundred would be heavy or gone, by the millisecond that it went out in.
-    while behaviour(platform, made):
-        published -= 1
-        made = _made(platform, published, number, account)
-    return made
+    # Of Instagram's ids with some numbers one in a hundred is peculiar, by the millisecond that the post went out in.
+    earlier = (_made(platform, published - millis, number, account) for millis in range(_MOST_EARLIER_MS))
+    return next((each for each in earlier if not behaviour(platform, each)), made)
 
 
 def _made(platform: str, published: int, number: int, account: str) -> str:

@@ -298,6 +298,7 @@ def _store_of(settings: QueryApiSettings, registry: Registry, clock: Clock) -> t
         clock,
         lambda topic, reason: REFUSED.labels(topic, reason.value).inc(),
         list_ids=registry.ids,
+        memory_share=settings.store_memory_share,
     )
     return store, feed
 

@@ -46,6 +46,12 @@ class QueryApiSettings(
     )
     answer_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0, description="for kept replies; 0 keeps none")
     store_dir: str = Field(default="", description="folder of the API's own store; empty: reads go to ClickHouse")
+    store_memory_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="the part of the free memory that the store's file may take to be kept there; 0 keeps nothing",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="pages whose scripts may call the API: https://app.example.com, comma-separated, or *"
     )

@@ -3,48 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN: Final = Path("/proc/self/cgroup")
-# Files of a group of version 2, and of its memory's hierarchy of version 1.
-_LIMITS: Final = ("memory.max", "memory.high", "memory.limit_in_bytes")
+
+
+class _Files(NamedTuple):
+    """Names of a group's files, and of the lines of its `memory.stat` that count pages of files."""
+
+    limits: tuple[str, ...]
+    used: str
+    of_files: tuple[bytes, ...]
+
+
+_VERSION_2: Final = _Files(("memory.max", "memory.high"), "memory.current", (b"active_file", b"inactive_file"))
+_VERSION_1: Final = _Files(
+    ("memory.limit_in_bytes",), "memory.usage_in_bytes", (b"total_active_file", b"total_inactive_file")
+)
 
 
 def room_bytes(groups: Path = _GROUPS, own: Path = _OWN) -> int:
-    """The bytes that this process may use, and the kernel may keep files in for it.
+    """The bytes that are free for this process and its files.
 
-    What the machine has available, without the pages of files that it could let go of being taken off; at most the
-    lowest limit of the control groups that the process is in (Linux; version 1 and 2).
+    That is what is available on the machine, or less where one of the process's control groups has less left of its
+    limit (Linux; version 1 and 2). Pages of files that the kernel could drop count as free.
+
+    Raises:
+        OSError: the machine does not tell its memory.
     """
     available: int = psutil.virtual_memory().available
-    return min([available, *_limits(groups, own)])
+    return max(0, min([available, *_rooms(groups, own)]))
 
 
-def _limits(groups: Path, own: Path) -> Iterator[int]:
+def _rooms(groups: Path, own: Path) -> Iterator[int]:
     try:
-        lines = own.read_text(encoding="utf-8").splitlines()
+        # A path, which may be any bytes.
+        lines = own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
         # `0::/path` of version 2, `4:memory:/path` of version 1.
         controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
-            root = groups
+            root, files = groups, _VERSION_2
         elif "memory" in controllers.split(","):
-            root = groups / "memory"
+            root, files = groups / "memory", _VERSION_1
         else:
             continue
         group = root / path.lstrip("/")
         # Within a container the path may be one of the machine, which is not mounted; then the root is the container's.
         for folder in (group, *group.parents):
-            for name in _LIMITS:
-                # `max` is no limit.
-                with suppress(OSError, ValueError):
-                    yield int((folder / name).read_text(encoding="ascii"))
+            limits = [limit for name in files.limits if (limit := _number(folder / name)) is not None]
+            if limits:
+                yield min(limits) - _held(folder, files)
             if folder == root:
                 break
+
+
+def _held(group: Path, files: _Files) -> int:
+    """What a group holds without pages of files; 0 where it does not tell."""
+    used = _number(group / files.used)
+    try:
+        words = (group / "memory.stat").read_bytes().split()
+        counts = dict(zip(words[::2], words[1::2], strict=False))
+        return 0 if used is None else max(0, used - sum(int(counts[name]) for name in files.of_files))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None without one, as of `max`, which is no limit."""
+    try:
+        return int(path.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -37,7 +37,6 @@ from infra.sandbox.tokens import oauth_refresh
 
 # Calls a day of a member; the real limits are not published.
 _LIMIT, _DAY = 100_000, 86_400
-_DAY_MS = 86_400_000
 
 _STATISTICS = (
     "impressionCount",

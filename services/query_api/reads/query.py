@@ -18,8 +18,6 @@ from schemas.metrics import IMPRESSIONS, VIDEO_VIEWS, VIEWS, Values, total
 from schemas.windows import WindowTotals
 from services.platforms import all_platforms, post_address
 
-"""The form of Tidemark's ids; any other text in a path is no id."""
-
 PUBLISHED = "published"
 
 Answered = TypeVar("Answered")

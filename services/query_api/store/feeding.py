@@ -27,7 +27,7 @@ from services.query_api.store.handle import Store
 from services.query_api.store.layout import FORMAT, TOPICS, Damaged
 from services.query_api.store.marks import Mark, foreign, last_marks
 from services.query_api.store.messages import Decoder, Message
-from services.query_api.store.residence import keep_resident
+from services.query_api.store.residence import MEMORY_SHARE, RESIDENCE, keep_resident
 from services.query_api.store.status import Phase
 from services.query_api.store.writing import Writer
 from services.runtime.brokers import Brokers, BrokersUnavailable, Place
@@ -67,6 +67,7 @@ class StoreFeed:
         fetch_schema: see `schemas.codec.RecordCodec`; asked in threads.
         many: a new store is filled by several processes where the topics have so many offsets.
         list_ids: see `messages.decoders`; asked in threads.
+        memory_share: the part of the memory up to which the store's file is kept in it; 0 leaves that to the kernel.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class StoreFeed:
         refused: Callable[[str, Any], None] = lambda _, __: None,
         many: int = MANY_MESSAGES,
         list_ids: Callable[[str], Collection[int]] | None = None,
+        memory_share: float = MEMORY_SHARE,
     ) -> None:
         self._store = store
         self._brokers = brokers
@@ -87,6 +89,7 @@ class StoreFeed:
         self._fetch_schema = fetch_schema
         self._list_ids = list_ids
         self._many = many
+        self._memory_share = memory_share
         self._identify = identify
         self._clock = clock
         self._refused = refused
@@ -391,7 +394,9 @@ class StoreFeed:
 
     def _keep_resident(self, environment: Environment) -> None:
         """Keep in memory what is read, on behalf of all processes, until this one writes it no more."""
-        self._residence = asyncio.create_task(keep_resident(environment.file))
+        assert self._residence is None
+        if self._memory_share:
+            self._residence = asyncio.create_task(keep_resident(environment.file, self._memory_share), name=RESIDENCE)
 
     async def _end_writing(self) -> None:
         """Let go of what this process writes; it goes on reading it."""

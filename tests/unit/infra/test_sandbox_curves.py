@@ -103,6 +103,10 @@ def test_no_post_is_peculiar_by_the_millisecond_that_it_went_out_in(platform: st
         assert abs(published_at(platform, made) - at) <= 1
 
 
+def test_a_number_that_is_an_ending_itself_makes_the_post_peculiar() -> None:
+    assert behaviour("pinterest", make_id("pinterest", PUBLISHED, 40_404)) == "gone"
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize(
     "external_id", ["", "1", "abc", "9" * 40, "dQw4w9WgXcQ", "at://x/y/zzzzzzzzzzzzz", "17" + "9" * 16]

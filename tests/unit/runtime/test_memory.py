@@ -26,7 +26,7 @@ def groups(tmp_path: Path, own: str, limits: dict[str, str]) -> tuple[Path, Path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{limit}\n")
     told = tmp_path / "own"
-    told.write_text(own)
+    told.write_text(own, encoding="utf-8", errors="surrogateescape")
     return tmp_path / "groups", told
 
 
@@ -46,6 +46,36 @@ def groups(tmp_path: Path, own: str, limits: dict[str, str]) -> tuple[Path, Path
         # A container sees the machine's path, and its own group as the root.
         ("4:memory:/docker/123\n", {"memory/memory.limit_in_bytes": str(256 * MB)}, 256 * MB),
         ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 1_000 * MB),
+        # What processes hold is not left; pages of files are.
+        (
+            "0::/a\n",
+            {
+                "a/memory.max": str(500 * MB),
+                "a/memory.current": str(400 * MB),
+                "a/memory.stat": f"anon {150 * MB}\nactive_file {100 * MB}\ninactive_file {140 * MB}\n",
+            },
+            340 * MB,
+        ),
+        (
+            "4:memory:/a\n",
+            {
+                "memory/a/memory.limit_in_bytes": str(500 * MB),
+                "memory/a/memory.usage_in_bytes": str(400 * MB),
+                "memory/a/memory.stat": f"active_file 1\ntotal_active_file {MB}\ntotal_inactive_file {MB}\n",
+            },
+            102 * MB,
+        ),
+        ("0::/a\n", {"a/memory.max": str(5 * MB), "a/memory.current": str(9 * MB), "a/memory.stat": ""}, 5 * MB),
+        (
+            "0::/a\n",
+            {
+                "a/memory.high": str(5 * MB),
+                "a/memory.current": str(9 * MB),
+                "a/memory.stat": "active_file 0\ninactive_file 0\n",
+            },
+            0,
+        ),
+        ("0::/a\udcff\n", {"a/memory.max": str(5 * MB)}, 1_000 * MB),
         ("0::/../a:b\n", {"memory.max": str(100 * MB)}, 100 * MB),
         ("", {}, 1_000 * MB),
         ("strange\n", {}, 1_000 * MB),
