@@ -10,6 +10,7 @@ A dropped answer is still held as the last known, for times when the store does 
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,8 +34,8 @@ _SMALL_BYTES = 64 * 1024
 # The memory of an entry besides its value: the key, the tags and their places in the tables.
 _ENTRY_BYTES = 1_000
 _MOST_RECENT = 200_000
-# Hashes of keys that were asked for lately, twice as many at most.
-_MOST_ASKED = 20_000
+# Places for hashes of keys that were asked for lately, a power of two. A key is forgotten when another takes its place.
+_ASKED_PLACES = 1 << 15
 
 
 @dataclass(slots=True)
@@ -103,8 +104,8 @@ class AnswerCache(Generic[Value]):
         self._by_tag: dict[bytes, set[Hashable]] = {}
         self._dropped_at: OrderedDict[bytes, float] = OrderedDict()
         self._forgotten_until = float("-inf")
-        self._asked: set[int] = set()
-        self._asked_before: set[int] = set()
+        # No hash is -1.
+        self._asked = array("q", [-1]) * _ASKED_PLACES
         self.is_fed = True
         """Whether changes reach this cache; while they don't, no kept answer counts as current."""
 
@@ -179,15 +180,15 @@ class AnswerCache(Generic[Value]):
 
     def is_asked_again(self, key: Hashable) -> bool:
         """Whether a key was asked for lately, and note that it is: what is asked for once need not be kept."""
-        # Hashes alone: keys take more memory, and more time of the collector. Where two keys share a hash, one is kept
-        # a read too early.
+        # Hashes alone, at places of their own: keys take more memory, and a set that grows takes more time. Where two
+        # keys share a hash, one is kept a read too early; where they share a place, a key is kept once it comes twice
+        # in a row.
         asked = hash(key)
-        if asked in self._asked:
+        place = asked & (_ASKED_PLACES - 1)
+        if self._asked[place] == asked:
             return True
-        if len(self._asked) >= _MOST_ASKED:
-            self._asked, self._asked_before = set(), self._asked
-        self._asked.add(asked)
-        return asked in self._asked_before
+        self._asked[place] = asked
+        return False
 
     def distrust(self) -> None:
         """What is being made now may be old: keep none of it."""
